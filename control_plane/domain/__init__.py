@@ -1,0 +1,1 @@
+"""What the product talks about, in words that no wire, driver or framework knows."""

@@ -1,0 +1,113 @@
+"""What can go wrong, in words that every transport can translate: a type, a stable code, details; never a status."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DomainError(Exception):
+    """Something the caller or an operator can act on.
+
+    `details` are JSON values that go to the client as they are: no paths of the server, no secrets.
+    """
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class InvalidRequest(DomainError):
+    """The request's form or a value in it is wrong; asking again unchanged will not help."""
+
+    code = "INVALID_REQUEST"
+
+
+class UnsupportedFormat(InvalidRequest):
+    """A file format that is unknown, or impossible on this device."""
+
+    code = "UNSUPPORTED_FORMAT"
+
+
+class PayloadTooLarge(InvalidRequest):
+    """The body or message is over the configured limit."""
+
+    code = "PAYLOAD_TOO_LARGE"
+
+
+class NotAuthenticated(DomainError):
+    """No credential, or one that is invalid, expired or revoked."""
+
+    code = "UNAUTHORIZED"
+
+
+class NotPermitted(DomainError):
+    """The caller is known, but may not do this."""
+
+    code = "FORBIDDEN"
+
+
+class NotFound(DomainError):
+    """What was asked for does not exist, or not for this caller."""
+
+    code = "NOT_FOUND"
+
+
+class ModelNotFound(NotFound):
+    """No model, revision or alias of that name. Details: `available_models`, `suggestion`."""
+
+    code = "MODEL_NOT_FOUND"
+
+
+class MethodNotAllowed(DomainError):
+    """The route exists, but not with this verb. Details: `allowed`."""
+
+    code = "METHOD_NOT_ALLOWED"
+
+
+class Conflict(DomainError):
+    """The request fights the present state."""
+
+    code = "CONFLICT"
+
+
+class ModelNotReady(Conflict):
+    """The model is known but not loaded."""
+
+    code = "MODEL_NOT_READY"
+
+
+class Unsupported(DomainError):
+    """A real feature that this machine or setting cannot provide. Details: `requires`."""
+
+    code = "NOT_SUPPORTED_HERE"
+
+
+class RateLimited(DomainError):
+    """Too many requests of one principal. Details: `retry_after_seconds`."""
+
+    code = "RATE_LIMIT_EXCEEDED"
+
+
+class Unavailable(DomainError):
+    """Triton is down, the queue is full, or the server is stopping. Details: `retry_after_seconds`."""
+
+    code = "PIPELINE_UNAVAILABLE"
+
+
+class TimedOut(DomainError):
+    """The deadline passed before the answer came."""
+
+    code = "TIMEOUT"
+
+
+class EngineFailed(DomainError):
+    """Triton executed the request, or tried to load the model, and failed."""
+
+    code = "PROCESSING_FAILED"
+
+
+class EngineCrashed(EngineFailed):
+    """The process that executes a model has died; every request to it fails until it is replaced."""

@@ -1,0 +1,187 @@
+"""Models, their immutable revisions, the aliases that point at them, and the state each is in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from control_plane.domain.references import STABLE
+
+
+class ModelKind(StrEnum):
+    """The wire's `model_type`."""
+
+    TRANSFORMER = "transformer"  # causal language model: text in, a stream of tokens out
+    DIFFUSION = "diffusion"
+    HYBRID = "hybrid"
+    GENERIC = "generic"  # any other tensor model (our extension)
+
+
+class ModelState(StrEnum):
+    """What we say of a model or revision; Triton's own word is only one of the witnesses."""
+
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    LOADED = "loaded"
+    OPTIMIZING = "optimizing"  # loaded, and a job works on it
+    UNLOADING = "unloading"
+    DEGRADED = "degraded"  # answers, but slowly or not with all instances
+    DEAD = "dead"  # Triton may say READY, but the probe fails; being healed
+    FAILED = "failed"  # the last load failed; see `last_error`
+
+    @property
+    def serves(self) -> bool:
+        return self in (ModelState.LOADED, ModelState.OPTIMIZING, ModelState.DEGRADED, ModelState.UNLOADING)
+
+
+class HealthStatus(StrEnum):
+    """What the last probe inference of a revision showed."""
+
+    HEALTHY = "HEALTHY"
+    DEGRADED = "DEGRADED"
+    DEAD = "DEAD"
+    UNKNOWN = "UNKNOWN"  # not loaded, or nothing to probe it with
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    status: HealthStatus = HealthStatus.UNKNOWN
+    since: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a model. -1 in `shape` is a size the caller chooses; the batch axis is included."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a model takes and gives. `max_batch_size` 0: no batch axis that Triton may use."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_batch_size: int = 0
+    is_decoupled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file of a revision. `path` is relative to its directory."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is said of a model beyond its config.pbtxt. Numbers are counted, or None."""
+
+    kind: ModelKind = ModelKind.GENERIC
+    tasks: tuple[str, ...] = ()
+    parameters: int | None = None
+    dtype: str | None = None
+    context_length: int | None = None
+    is_internal: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One immutable Triton model directory of a model; its provenance manifest, read back.
+
+    `directory` is the model's name inside Triton. `digest` is over all artifacts. `device` is cpu or cuda.
+    """
+
+    model: str
+    number: int
+    directory: str
+    backend: str
+    device: str
+    signature: Signature
+    description: Description
+    artifacts: tuple[Artifact, ...]
+    digest: str
+    source: str
+    created_at: datetime
+    created_by: str
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(artifact.size_bytes for artifact in self.artifacts)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """What the database keeps of a model. `desired`: revisions that are to be loaded, whatever happens."""
+
+    name: str
+    created_at: datetime
+    updated_at: datetime
+    is_builtin: bool = False
+    aliases: dict[str, int] = field(default_factory=dict)
+    desired: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionStatus:
+    """A revision and how it is doing now. Units: `memory_bytes` is the resident size of its stub process."""
+
+    revision: Revision
+    state: ModelState
+    health: Health = Health()
+    last_error: str | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as clients see it: its record and the status of every revision, lowest number first."""
+
+    record: ModelRecord
+    revisions: tuple[RevisionStatus, ...]
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def stable(self) -> RevisionStatus:
+        """The revision that a bare name means."""
+        number = self.record.aliases[STABLE]
+        return next(status for status in self.revisions if status.revision.number == number)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFilter:
+    """Which models a list holds. `states` empty means all."""
+
+    kind: ModelKind | None = None
+    states: frozenset[ModelState] = frozenset()
+    with_internal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What a load may set. None leaves the revision's own value; anything set makes a new revision.
+
+    Units: `timeout_s` seconds, `queue_delay_us` microseconds.
+    """
+
+    timeout_s: float = 300
+    device: str | None = None
+    dtype: str | None = None
+    backend: str | None = None
+    instance_count: int | None = None
+    max_batch_size: int | None = None
+    queue_delay_us: int | None = None
+
+    @property
+    def changes_config(self) -> bool:
+        return any(value is not None for value in (self.instance_count, self.max_batch_size, self.queue_delay_us))

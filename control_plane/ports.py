@@ -1,0 +1,166 @@
+"""What the services need of the world outside. Each protocol is one outside system, satisfied by one gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from control_plane.domain.access import ApiKey, Claims, Principal
+from control_plane.domain.models import Description, LoadOptions, ModelRecord, Revision, Signature
+from control_plane.domain.tensors import Inference, Prediction
+from control_plane.domain.triton import IndexEntry, Statistics, TritonStatus
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The time, aware, in UTC."""
+
+    def seconds(self) -> float:
+        """Epoch seconds."""
+
+
+class Triton(Protocol):
+    """The hot half of Triton: tensors in and out of a loaded model directory.
+
+    Raises: InvalidRequest, ModelNotFound, ModelNotReady, Unavailable, TimedOut, EngineFailed, EngineCrashed.
+    """
+
+    async def infer(self, inference: Inference) -> Prediction: ...
+
+    def stream(self, inference: Inference) -> AsyncGenerator[Prediction, None]:
+        """Closing the generator cancels the request inside Triton."""
+
+
+class TritonControl(Protocol):
+    """The slow half of Triton: which model directories are loaded."""
+
+    async def load(self, directory: str, timeout_s: float) -> None:
+        """Returns when the directory is READY. Raises EngineFailed with Triton's reason, TimedOut, Unavailable."""
+
+    async def unload(self, directory: str, timeout_s: float) -> None:
+        """Returns when requests in flight have finished and the memory is free. Unloading twice is fine."""
+
+    async def index(self) -> Sequence[IndexEntry]: ...
+
+    async def signature(self, directory: str) -> Signature: ...
+
+    async def statistics(self, directory: str) -> Statistics: ...
+
+    def memory_bytes(self, directory: str) -> int | None:
+        """Resident size of the processes that execute the directory; None where it cannot be told."""
+
+
+class TritonServer(Protocol):
+    """A Triton's life: ours to start and stop, or somebody else's that we only watch."""
+
+    def status(self) -> TritonStatus: ...
+
+    async def replace(self, reason: str) -> None:
+        """Kill the server and start a new one; the only cure for a load that hangs. No-op for an external Triton."""
+
+    def degrade(self, reason: str | None) -> None:
+        """A model is dead (or, with None, no longer): READY <-> DEGRADED."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A directory or file to become a revision. `files` overrides or adds files by relative path."""
+
+    model: str
+    number: int
+    source: Path
+    source_label: str
+    created_by: str
+    description: Description | None = None
+    allow_code: bool = False
+    config_changes: LoadOptions | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class ModelRepository(Protocol):
+    """The live repository that Triton reads; nothing else writes it. Publishing is all or nothing."""
+
+    async def publish(self, publication: Publication) -> Revision:
+        """Stage, validate, hash, then rename into place. Raises InvalidRequest naming what is wrong; leaves nothing."""
+
+    async def derive(self, base: Revision, number: int, changes: LoadOptions, created_by: str) -> Revision:
+        """A new revision of the same files (hard links) with another configuration."""
+
+    async def revisions(self) -> Sequence[Revision]:
+        """Every whole revision on disk; what is not whole is moved out of Triton's sight."""
+
+    async def delete(self, revision: Revision) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxModel:
+    """What an ONNX file says of itself. `parameters` counts the weights."""
+
+    signature: Signature
+    parameters: int
+    dtype: str
+    opset: int
+
+
+class OnnxInspector(Protocol):
+    """Opens untrusted ONNX files in a child process."""
+
+    async def inspect(self, path: Path) -> OnnxModel:
+        """Raises InvalidRequest when the file is not a valid ONNX model."""
+
+
+class ModelStore(Protocol):
+    """Records of models: aliases, desired state. Every method is one transaction."""
+
+    async def list(self) -> Sequence[ModelRecord]: ...
+
+    async def create(self, record: ModelRecord) -> None:
+        """Raises Conflict if the name exists."""
+
+    async def next_revision(self, name: str) -> int:
+        """Reserve a revision number; it is never given again, even if nothing is published under it.
+
+        The first call for an unknown name reserves 1.
+        """
+
+    async def set_alias(self, name: str, alias: str, revision: int, at: datetime) -> None: ...
+
+    async def set_desired(self, name: str, revisions: frozenset[int], at: datetime) -> None: ...
+
+    async def delete(self, name: str) -> None:
+        """Forget the record; its revision numbers stay used."""
+
+
+class KeyStore(Protocol):
+    async def add(self, key: ApiKey) -> None: ...
+
+    async def list(self) -> Sequence[ApiKey]: ...
+
+    async def by_digest(self, digest: str) -> ApiKey | None: ...
+
+    async def delete(self, key_id: str) -> bool:
+        """Whether there was such a key."""
+
+
+class Credentials(Protocol):
+    """Cryptography of credentials; no state, no database."""
+
+    def verify(self, token: str) -> Principal:
+        """Who a JWT speaks for. Raises NotAuthenticated."""
+
+    def sign(self, claims: Claims) -> str:
+        """A JWT. Raises Unsupported where only a public key is configured."""
+
+    def new_key(self) -> str:
+        """A new API key, `tpk_` and 256 random bits."""
+
+    def digest(self, key: str) -> str:
+        """The SHA-256 of an API key, in hex."""
+
+
+class Database(Protocol):
+    async def check(self) -> None:
+        """Raises Unavailable when the database does not answer."""
