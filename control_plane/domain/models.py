@@ -97,6 +97,7 @@ class Revision:
     """One immutable Triton model directory of a model; its provenance manifest, read back.
 
     `directory` is the model's name inside Triton. `digest` is over all artifacts. `device` is cpu or cuda.
+    `instance_count` and `queue_delay_us` (microseconds; None without dynamic batching) are read from config.pbtxt.
     """
 
     model: str
@@ -111,6 +112,8 @@ class Revision:
     source: str
     created_at: datetime
     created_by: str
+    instance_count: int = 1
+    queue_delay_us: int | None = None
 
     @property
     def size_bytes(self) -> int:

@@ -62,6 +62,6 @@ def revision_directory(name: str, revision: int) -> str:
 def _checked(name: str, text: str) -> str:
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{text[:200]!r} cannot name a model: 1 to 100 of letters, digits, '.', '_', '-', the first a letter or digit"
+            f"{text[:200]!r} cannot name a model: use 1 to 100 letters, digits, '.', '_', '-', first a letter or digit"
         )
     return name
