@@ -1,0 +1,1 @@
+"""The floor under all gateways that start programs."""

@@ -1,0 +1,82 @@
+"""Children end when we say so, and when we end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from control_plane.domain.errors import TimedOut, Unsupported
+from control_plane.gateways.processes.spawn import run_child
+
+ENV = {"PATH": os.environ["PATH"]}
+# A child with a grandchild; both pids go to the file named by its argument.
+FAMILY = """
+import os, subprocess, sys, time
+grandchild = subprocess.Popen(["sleep", "60"])
+open(sys.argv[1] + ".part", "w").write(f"{os.getpid()} {grandchild.pid}")
+os.rename(sys.argv[1] + ".part", sys.argv[1])
+time.sleep(60)
+"""
+
+
+async def test_a_child_gets_its_input_and_gives_both_outputs_and_its_code() -> None:
+    script = "import sys; print(sys.stdin.read()[::-1], end=''); print('odd', end='', file=sys.stderr); sys.exit(3)"
+    result = await run_child([sys.executable, "-c", script], env=ENV, stdin=b"abc", timeout_s=20)
+    assert (result.returncode, result.stdout, result.stderr) == (3, b"cba", b"odd")
+
+
+async def test_a_program_that_is_not_there_is_named() -> None:
+    with pytest.raises(Unsupported, match="no-such-program"):
+        await run_child(["no-such-program"], env=ENV, timeout_s=1)
+
+
+async def test_a_timeout_kills_the_child_and_its_children(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    with pytest.raises(TimedOut):
+        await run_child([sys.executable, "-c", FAMILY, str(pids)], env=ENV, timeout_s=2)
+    _assert_gone(pids)
+
+
+async def test_cancelling_kills_the_child_and_its_children(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    task = asyncio.create_task(run_child([sys.executable, "-c", FAMILY, str(pids)], env=ENV, timeout_s=60))
+    await asyncio.to_thread(_wait_for, pids.exists)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    _assert_gone(pids)
+
+
+def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    program = (
+        "import asyncio, os, sys; from control_plane.gateways.processes.spawn import run_child;"
+        f"asyncio.run(run_child([sys.executable, '-c', 'import os, sys, time; "
+        f'open(sys.argv[1], "w").write(str(os.getpid())); time.sleep(60)\', {str(pids)!r}],'
+        " env=dict(os.environ), timeout_s=60))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    _wait_for(lambda: pids.exists() and bool(pids.read_text()))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    _assert_gone(pids)
+
+
+def _assert_gone(pids: Path) -> None:
+    for pid in map(int, pids.read_text().split()):
+        _wait_for(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+def _wait_for(condition, within_s: float = 10) -> None:  # type: ignore[no-untyped-def]
+    until = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.02)
