@@ -116,6 +116,13 @@ class Revision:
     queue_delay_us: int | None = None
 
     @property
+    def generates_text(self) -> bool:
+        """Whether it speaks the text interface (contract 0.7): a prompt in, a stream of tokens out."""
+        takes = {spec.name for spec in self.signature.inputs}
+        gives = {spec.name for spec in self.signature.outputs}
+        return self.signature.is_decoupled and takes == {"text_input"} and "text_output" in gives
+
+    @property
     def size_bytes(self) -> int:
         return sum(artifact.size_bytes for artifact in self.artifacts)
 

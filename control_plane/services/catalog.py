@@ -1,0 +1,125 @@
+"""Which models and revisions there are and how each is doing, in memory: reads here never wait."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from control_plane.domain.errors import ModelNotFound
+from control_plane.domain.models import Health, Model, ModelFilter, ModelRecord, ModelState, Revision, RevisionStatus
+from control_plane.domain.paging import Page, Paged
+from control_plane.domain.references import ModelReference, parse_reference
+
+_NAMES_SHOWN = 50
+
+
+class Catalog:
+    """One process writes it (services/models), everybody reads it."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, ModelRecord] = {}
+        self._statuses: dict[str, dict[int, RevisionStatus]] = {}
+        self._resolved: dict[str, RevisionStatus] = {}
+
+    # reads
+
+    def list(self, wanted: ModelFilter, page: Page) -> Paged[Model]:
+        """Models of the filter, oldest first."""
+        models = [model for model in map(self._model, self._records) if _matches(model, wanted)]
+        models.sort(key=lambda model: (model.record.created_at, model.name))
+        return Paged(models[page.offset : page.offset + page.limit], len(models))
+
+    def get(self, name: str) -> Model:
+        """The model of a bare name. Raises ModelNotFound."""
+        if name not in self._records:
+            raise self._not_found(name)
+        return self._model(name)
+
+    def resolve(self, reference: str) -> RevisionStatus:
+        """The revision that a reference means now. Raises InvalidRequest, ModelNotFound. One lookup when known."""
+        found = self._resolved.get(reference)
+        if found is None:
+            found = self._resolve(parse_reference(reference))
+            self._resolved[reference] = found
+        return found
+
+    def status(self, name: str, number: int) -> RevisionStatus:
+        return self._statuses[name][number]
+
+    def statuses(self) -> Iterable[RevisionStatus]:
+        return [status for revisions in self._statuses.values() for status in revisions.values()]
+
+    def record(self, name: str) -> ModelRecord | None:
+        return self._records.get(name)
+
+    # writes
+
+    def put_record(self, record: ModelRecord) -> None:
+        self._records[record.name] = record
+        self._resolved.clear()
+
+    def add_revision(self, revision: Revision) -> None:
+        self._statuses.setdefault(revision.model, {})[revision.number] = RevisionStatus(revision, ModelState.UNLOADED)
+        self._resolved.clear()
+
+    def drop(self, name: str, number: int | None = None) -> None:
+        """Forget a revision, or with None the whole model."""
+        if number is None:
+            self._records.pop(name, None)
+            self._statuses.pop(name, None)
+        else:
+            self._statuses[name].pop(number, None)
+        self._resolved.clear()
+
+    def mark(
+        self,
+        revision: Revision,
+        state: ModelState,
+        at: datetime,
+        *,
+        health: Health | None = None,
+        last_error: str | None = None,
+        memory_bytes: int | None = None,
+    ) -> RevisionStatus:
+        """Set what a revision is doing; the model's `updated_at` moves when its state does."""
+        before = self._statuses[revision.model][revision.number]
+        status = RevisionStatus(revision, state, health or Health(), last_error, memory_bytes)
+        self._statuses[revision.model][revision.number] = status
+        if before.state is not state and (record := self._records.get(revision.model)):
+            self._records[revision.model] = replace(record, updated_at=at)
+        self._resolved.clear()
+        return status
+
+    def _model(self, name: str) -> Model:
+        revisions = sorted(self._statuses[name].values(), key=lambda status: status.revision.number)
+        return Model(self._records[name], tuple(revisions))
+
+    def _resolve(self, reference: ModelReference) -> RevisionStatus:
+        record = self._records.get(reference.name)
+        if record is None:
+            raise self._not_found(reference.name)
+        number = reference.revision if reference.revision is not None else record.aliases.get(reference.alias)
+        status = self._statuses[reference.name].get(number) if number is not None else None
+        if status is None:
+            revisions, aliases = sorted(self._statuses[reference.name]), sorted(record.aliases)
+            raise ModelNotFound(f"model {reference.name!r} has no {reference}", revisions=revisions, aliases=aliases)
+        return status
+
+    def _not_found(self, name: str) -> ModelNotFound:
+        names = sorted(model.name for model in map(self._model, self._records) if _matches(model, ModelFilter()))
+        close = difflib.get_close_matches(name, names, n=1)
+        details: dict[str, object] = {"available_models": names[:_NAMES_SHOWN]}
+        if close:
+            details["suggestion"] = f"Use {close[0]!r} instead"
+        return ModelNotFound(f"there is no model named {name!r}", **details)
+
+
+def _matches(model: Model, wanted: ModelFilter) -> bool:
+    description = model.stable.revision.description
+    return (
+        (wanted.with_internal or not description.is_internal)
+        and (wanted.kind is None or description.kind is wanted.kind)
+        and (not wanted.states or model.stable.state in wanted.states)
+    )

@@ -1,0 +1,88 @@
+"""The one way a revision gets into Triton and out of it, with its state told on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from dataclasses import replace
+from time import monotonic
+
+from control_plane.domain.errors import DomainError, EngineFailed
+from control_plane.domain.models import Health, HealthStatus, ModelState, Revision, RevisionStatus
+from control_plane.ports import Clock, ModelStore, TritonControl
+from control_plane.services.catalog import Catalog
+from control_plane.services.probing import Prober
+
+log = logging.getLogger(__name__)
+UNLOAD_TIMEOUT_S = 60.0
+
+
+class Loader:
+    """Callers hold the model's lock (`lock`) while they change it."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: ModelStore,
+        control: TritonControl,
+        prober: Prober,
+        clock: Clock,
+        *,
+        max_concurrent_loads: int,
+    ) -> None:
+        self._catalog, self._store, self._control = catalog, store, control
+        self._prober, self._clock = prober, clock
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._slots = asyncio.Semaphore(max_concurrent_loads)
+
+    def lock(self, name: str) -> asyncio.Lock:
+        return self._locks[name]
+
+    async def load(self, revision: Revision, timeout_s: float) -> RevisionStatus:
+        """Returns once the revision answers a probe. Raises TimedOut, Unavailable, EngineFailed with the reason."""
+        started = monotonic()
+        self.mark(revision, ModelState.LOADING)
+        try:
+            async with self._slots:
+                await self._control.load(revision.directory, timeout_s)
+            health = await self._prober.probe(revision)
+            if health.status is HealthStatus.DEAD:
+                raise EngineFailed(f"the model was loaded but does not answer: {health.reason}")
+        except DomainError as error:
+            self.mark(revision, ModelState.FAILED, last_error=error.message)
+            raise
+        took_s = round(monotonic() - started, 3)
+        log.info("model loaded", extra={"model": revision.model, "revision": revision.number, "took_s": took_s})
+        return self.mark(revision, ModelState.LOADED, health=health)
+
+    async def unload(self, revision: Revision) -> RevisionStatus:
+        """Requests in flight finish first; new ones are refused from now on."""
+        before = self._catalog.status(revision.model, revision.number)
+        self.mark(revision, ModelState.UNLOADING)
+        try:
+            await self._control.unload(revision.directory, UNLOAD_TIMEOUT_S)
+        except DomainError:
+            self.mark(revision, before.state, health=before.health, last_error=before.last_error)
+            raise
+        return self.mark(revision, ModelState.UNLOADED)
+
+    async def desire(self, revision: Revision, *, wanted: bool) -> None:
+        """Whether the revision is to be loaded again whenever Triton starts."""
+        record = self._catalog.get(revision.model).record
+        desired = record.desired | {revision.number} if wanted else record.desired - {revision.number}
+        if desired != record.desired:
+            await self._store.set_desired(revision.model, desired, self._clock.now())
+            self._catalog.put_record(replace(record, desired=desired))
+
+    def is_desired(self, revision: Revision) -> bool:
+        record = self._catalog.record(revision.model)
+        return record is not None and revision.number in record.desired
+
+    def mark(
+        self, revision: Revision, state: ModelState, *, health: Health | None = None, last_error: str | None = None
+    ) -> RevisionStatus:
+        memory = self._control.memory_bytes(revision.directory) if state is ModelState.LOADED else None
+        return self._catalog.mark(
+            revision, state, self._clock.now(), health=health, last_error=last_error, memory_bytes=memory
+        )

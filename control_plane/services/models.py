@@ -1,0 +1,198 @@
+"""Loading, unloading and importing models, and keeping Triton at what was asked for."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from control_plane.domain.access import Principal
+from control_plane.domain.errors import Conflict, InvalidRequest, Unsupported
+from control_plane.domain.models import (
+    Artifact,
+    Description,
+    LoadOptions,
+    ModelRecord,
+    ModelState,
+    Revision,
+    RevisionStatus,
+)
+from control_plane.domain.references import STABLE, check_new_name
+from control_plane.ports import Clock, ModelRepository, ModelStore, Publication, TritonServer
+from control_plane.services.catalog import Catalog
+from control_plane.services.loading import Loader
+
+log = logging.getLogger(__name__)
+PRODUCT = "tritonplane"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What loads on this machine may ask for."""
+
+    has_gpu: bool
+    device_fallback: bool
+    allow_code: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A directory or a bare `model.onnx` on the server's disk, to become a revision of `name`."""
+
+    name: str
+    source: Path
+    source_label: str
+    description: Description | None = None
+    is_builtin: bool = False
+
+
+class Models:
+    """Every change of a model goes through here; one at a time for each model."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: ModelStore,
+        repository: ModelRepository,
+        loader: Loader,
+        server: TritonServer,
+        clock: Clock,
+        machine: Machine,
+    ) -> None:
+        self._catalog, self._store, self._repository = catalog, store, repository
+        self._loader, self._server, self._clock, self._machine = loader, server, clock, machine
+
+    async def open(self) -> None:
+        """Read what is on disk and in the database; what one knows and the other does not is settled here."""
+        revisions = await self._repository.revisions()
+        records = {record.name: record for record in await self._store.list()}
+        for revision in revisions:
+            record = records.get(revision.model)
+            if record is None:  # published, then killed before the record: whole all the same
+                record = records[revision.model] = self._new_record(revision.model, revision.number, is_builtin=False)
+                await self._store.create(record)
+            self._catalog.add_revision(revision)
+        on_disk = {revision.model for revision in revisions}
+        for record in records.values():
+            if record.name not in on_disk:
+                log.error("model has no revision on disk; forgotten", extra={"model": record.name})
+                await self._store.delete(record.name)
+            else:
+                self._catalog.put_record(record)
+
+    async def import_model(self, wanted: Import, caller: Principal | None) -> Revision:
+        """Publish a new model as revision 1 with the alias `stable`, or the next revision of a known one.
+
+        The state is `unloaded`, and an existing alias does not move.
+        Raises: InvalidRequest naming what is wrong with the source; Unsupported; nothing is left behind.
+        """
+        check_new_name(wanted.name)
+        self._require_own_repository("import")
+        async with self._loader.lock(wanted.name):
+            number = await self._store.next_revision(wanted.name)
+            publication = Publication(
+                wanted.name,
+                number,
+                wanted.source,
+                wanted.source_label,
+                caller.id if caller else PRODUCT,
+                wanted.description,
+                allow_code=self._machine.allow_code,
+            )
+            revision = await self._repository.publish(publication)
+            self._catalog.add_revision(revision)
+            if self._catalog.record(wanted.name) is None:
+                record = self._new_record(wanted.name, number, is_builtin=wanted.is_builtin)
+                await self._store.create(record)
+                self._catalog.put_record(record)
+        log.info("model imported", extra={"model": wanted.name, "revision": number})
+        return revision
+
+    async def load(
+        self, reference: str, options: LoadOptions | None = None, caller: Principal | None = None
+    ) -> RevisionStatus:
+        """Returns once the revision answers a probe. Loading what is loaded is fine.
+
+        Options that differ from the revision's own make a new revision, which is loaded; no alias moves.
+        Raises: ModelNotFound, InvalidRequest, Unsupported, TimedOut, EngineFailed with Triton's reason.
+        """
+        options = options or LoadOptions()
+        self._check_device(options)
+        base = self._catalog.resolve(reference).revision
+        async with self._loader.lock(base.model):
+            revision = await self._with_options(base, options, caller)
+            status = self._catalog.status(revision.model, revision.number)
+            if status.state not in (ModelState.LOADED, ModelState.DEGRADED):
+                status = await self._loader.load(revision, options.timeout_s)
+            await self._loader.desire(revision, wanted=True)
+            return status
+
+    async def unload(self, reference: str) -> RevisionStatus:
+        """Requests in flight finish first. Unloading what is not loaded is fine. Raises ModelNotFound."""
+        revision = self._catalog.resolve(reference).revision
+        self._require_own_repository("unload")
+        async with self._loader.lock(revision.model):
+            await self._loader.desire(revision, wanted=False)
+            return await self._loader.unload(revision)
+
+    async def purge(self, name: str) -> None:
+        """Unload every revision and delete the model. Raises ModelNotFound, Conflict for a built-in one."""
+        model = self._catalog.get(name)
+        self._require_own_repository("purge")
+        if model.record.is_builtin:
+            raise Conflict(f"{name!r} ships with the product and cannot be purged; unload it instead")
+        async with self._loader.lock(name):
+            for status in model.revisions:
+                await self._loader.unload(status.revision)
+                await self._repository.delete(status.revision)
+            await self._store.delete(name)
+            self._catalog.drop(name)
+        log.info("model purged", extra={"model": name})
+
+    async def _with_options(self, base: Revision, options: LoadOptions, caller: Principal | None) -> Revision:
+        if options.dtype is not None and options.dtype != base.description.dtype:
+            base = self._variant(base, options.dtype)
+        if not options.changes_config or _is_configured(base, options):
+            return base
+        for status in self._catalog.get(base.model).revisions:
+            if _weights(status.revision) == _weights(base) and _is_configured(status.revision, options):
+                return status.revision
+        self._require_own_repository("reconfigure")
+        number = await self._store.next_revision(base.model)
+        revision = await self._repository.derive(base, number, options, caller.id if caller else PRODUCT)
+        self._catalog.add_revision(revision)
+        return revision
+
+    def _variant(self, base: Revision, dtype: str) -> Revision:
+        revisions = [status.revision for status in self._catalog.get(base.model).revisions]
+        for revision in reversed(revisions):
+            if revision.description.dtype == dtype:
+                return revision
+        known = sorted({revision.description.dtype for revision in revisions if revision.description.dtype})
+        raise InvalidRequest(f"model {base.model!r} has no {dtype} revision", available_dtypes=known)
+
+    def _check_device(self, options: LoadOptions) -> None:
+        if options.device == "cuda" and not self._machine.has_gpu and not self._machine.device_fallback:
+            raise Unsupported("this machine has no NVIDIA GPU", requires=["nvidia_gpu"])
+
+    def _require_own_repository(self, verb: str) -> None:
+        if self._server.status().repository == "read-only":
+            raise Unsupported(
+                f"cannot {verb}: the external Triton does not read this server's repository; start it with "
+                "--model-control-mode=explicit on the state directory's 'repository' folder to manage models here",
+                requires=["shared_repository"],
+            )
+
+    def _new_record(self, name: str, number: int, *, is_builtin: bool) -> ModelRecord:
+        now = self._clock.now()
+        return ModelRecord(name, now, now, is_builtin, {STABLE: number})
+
+
+def _is_configured(revision: Revision, options: LoadOptions) -> bool:
+    wanted = (options.instance_count, options.max_batch_size, options.queue_delay_us)
+    present = (revision.instance_count, revision.signature.max_batch_size, revision.queue_delay_us)
+    return all(want is None or want == have for want, have in zip(wanted, present, strict=True))
+
+
+def _weights(revision: Revision) -> set[Artifact]:
+    return {artifact for artifact in revision.artifacts if artifact.path != "config.pbtxt"}
