@@ -1,0 +1,20 @@
+"""All services of one server, as the dialects are handed them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from control_plane.services.access import Access
+from control_plane.services.catalog import Catalog
+from control_plane.services.health import HealthService
+from control_plane.services.inference import InferenceService
+from control_plane.services.models import Models
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    access: Access
+    models: Models
+    catalog: Catalog
+    inference: InferenceService
+    health: HealthService
