@@ -1,0 +1,33 @@
+# Two commands matter: `make serve` and `make test`. Each sets up all it needs.
+.PHONY: serve test check format bench doctor clean
+
+serve:
+	@scripts/setup serve
+	@exec .venv/bin/tritonplane serve $(ARGS)
+
+test: check
+	@.venv/bin/python -m pytest $(ARGS)
+	@.venv-convert/bin/python -m pytest -c training/pytest.ini tests/training
+
+# What must be green on every commit, without starting a server.
+check:
+	@scripts/setup test
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+format:
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+doctor:
+	@scripts/setup serve
+	@.venv/bin/tritonplane doctor $(ARGS)
+
+bench:
+	@scripts/setup test
+	@.venv/bin/python benchmarks/rest_vs_triton.py $(ARGS)
+
+clean:
+	@rm -rf .venv .venv-convert .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
