@@ -1,0 +1,1 @@
+"""Triton: its process, its wire, what it says of itself, and what its failures mean."""

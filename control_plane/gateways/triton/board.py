@@ -1,0 +1,70 @@
+"""The state of a Triton server, and those who wait for it to change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from control_plane.domain.errors import TimedOut
+from control_plane.domain.triton import TritonState, TritonStatus
+from control_plane.ports import Clock
+
+log = logging.getLogger(__name__)
+Predicate = Callable[[TritonStatus], bool]
+
+
+class StateBoard:
+    """`status` is what the server is doing now; every change wakes the waiters it satisfies."""
+
+    def __init__(self, repository: str, clock: Clock) -> None:
+        self._clock = clock
+        self._waiters: list[tuple[Predicate, asyncio.Future[TritonStatus]]] = []
+        self.status = TritonStatus(TritonState.STOPPED, clock.now(), repository)
+
+    def enter(self, state: TritonState, reason: str | None = None) -> None:
+        """The version and the number of restarts stay as they are."""
+        before = self.status
+        if (state, reason) == (before.state, before.reason):
+            return
+        log.info("triton is %s", state.value, extra={"triton": state.value, "reason": reason})
+        self._post(TritonStatus(state, self._clock.now(), before.repository, reason, before.restarts, before.version))
+
+    def identify(
+        self, *, version: str | None = None, repository: str | None = None, has_restarted: bool = False
+    ) -> None:
+        """What is learned of a server while its state stays."""
+        now = self.status
+        self._post(
+            TritonStatus(
+                now.state,
+                now.since,
+                repository or now.repository,
+                now.reason,
+                now.restarts + has_restarted,
+                version or now.version,
+            )
+        )
+
+    async def wait_until(self, predicate: Predicate, timeout_s: float) -> TritonStatus:
+        """The first status, from now on, that satisfies. Raises TimedOut saying where it stands instead."""
+        if predicate(self.status):
+            return self.status
+        waiter: tuple[Predicate, asyncio.Future[TritonStatus]] = (predicate, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await waiter[1]
+        except TimeoutError as error:
+            reason = f": {self.status.reason}" if self.status.reason else ""
+            raise TimedOut(
+                f"after {timeout_s:g} s Triton is {self.status.state.value}{reason}", timeout_s=timeout_s
+            ) from error
+        finally:
+            self._waiters.remove(waiter)
+
+    def _post(self, status: TritonStatus) -> None:
+        self.status = status
+        for predicate, future in self._waiters:
+            if not future.done() and predicate(status):
+                future.set_result(status)

@@ -1,0 +1,154 @@
+"""The slow half of Triton: load and unload with deadlines, and what it says of its model directories."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+from tritonclient.grpc import service_pb2 as pb
+
+from control_plane.domain.errors import (
+    DomainError,
+    EngineFailed,
+    InvalidRequest,
+    ModelNotReady,
+    TimedOut,
+    Unavailable,
+    Unsupported,
+)
+from control_plane.domain.models import Signature
+from control_plane.domain.triton import IndexEntry, Statistics
+from control_plane.gateways.triton import codec
+from control_plane.gateways.triton.channel import Channel
+from control_plane.gateways.triton.executors import resident_bytes
+from control_plane.gateways.triton.failures import translate, unanswered
+from control_plane.gateways.triton.loads import LoadLedger
+
+READY, UNAVAILABLE = "READY", "UNAVAILABLE"
+QUESTION_TIMEOUT_S = 10
+# Triton puts the name unquoted into a shell command.
+_DIRECTORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_POLL_S = (0.05, 0.5)
+
+
+class Control:
+    """Satisfies `ports.TritonControl`. `server_pid` tells the process whose children execute the models."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        server_pid: Callable[[], int | None] = lambda: None,
+        ledger: LoadLedger | None = None,
+        refusal: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._channel = channel
+        self._server_pid = server_pid
+        self._ledger = ledger or LoadLedger()
+        self._refusal = refusal
+
+    async def load(self, directory: str, timeout_s: float) -> None:
+        """After TimedOut the load still hangs inside Triton; only a new server ends it."""
+        self._check(directory)
+        self._ledger.begin(directory)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._load(directory, timeout_s)
+        except TimeoutError as error:
+            raise _not_loaded_in_time(directory, timeout_s) from error
+        except (TimedOut, Unavailable):
+            raise
+        except DomainError:
+            self._ledger.answered(directory)
+            raise
+        self._ledger.answered(directory)
+        self._ledger.loaded(directory)
+
+    async def unload(self, directory: str, timeout_s: float) -> None:
+        self._check(directory)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ask("RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name=directory))
+                await self._until_unloaded(directory)
+        except TimeoutError as error:
+            raise TimedOut(
+                f"{directory!r} is still finishing its requests after {timeout_s:g} s", timeout_s=timeout_s
+            ) from error
+
+    async def index(self) -> Sequence[IndexEntry]:
+        return codec.index_entries(await self._ask("RepositoryIndex", pb.RepositoryIndexRequest()))
+
+    async def signature(self, directory: str) -> Signature:
+        metadata = await self._ask("ModelMetadata", pb.ModelMetadataRequest(name=directory), directory)
+        reply = await self._ask("ModelConfig", pb.ModelConfigRequest(name=directory), directory)
+        return codec.signature(metadata, reply.config)
+
+    async def statistics(self, directory: str) -> Statistics:
+        try:
+            reply = await self._ask("ModelStatistics", pb.ModelStatisticsRequest(name=directory), directory)
+        except InvalidRequest as error:
+            # Triton's INVALID_ARGUMENT here means a model that is not loaded.
+            raise ModelNotReady(f"{directory!r} is not loaded in Triton") from error
+        return codec.statistics(reply.model_stats)
+
+    def memory_bytes(self, directory: str) -> int | None:
+        pid = self._server_pid()
+        return None if pid is None else resident_bytes(pid, directory)
+
+    def _check(self, directory: str) -> None:
+        if not _DIRECTORY.fullmatch(directory):
+            raise InvalidRequest(f"{directory[:200]!r} cannot name a model directory")
+        reason = self._refusal()
+        if reason is not None:
+            raise Unsupported(reason, requires="a model repository shared with Triton")
+
+    async def _load(self, directory: str, timeout_s: float) -> None:
+        message = pb.RepositoryModelLoadRequest(model_name=directory)
+        try:
+            await self._ask("RepositoryModelLoad", message, directory, timeout_s)
+        except (TimedOut, Unavailable, Unsupported, EngineFailed):
+            raise
+        except DomainError as error:
+            # A model that cannot be loaded is a bad model, not a bad request, whatever code Triton chose.
+            raise EngineFailed(_load_reason(error.message)) from error
+        await self._require_ready(directory)
+
+    async def _require_ready(self, directory: str) -> None:
+        entries = [entry for entry in await self.index() if entry.directory == directory]
+        for entry in entries:
+            if entry.state != READY:
+                raise EngineFailed(_load_reason(entry.reason) or f"{directory!r} is {entry.state or 'not loaded'}")
+        if not entries:
+            raise EngineFailed(f"Triton answered the load of {directory!r}, but does not list it")
+
+    async def _until_unloaded(self, directory: str) -> None:
+        # Triton has no event for "the last request has ended", so its index is asked, ever less often.
+        wait_s, longest_s = _POLL_S
+        while any(
+            entry.directory == directory and entry.state not in ("", UNAVAILABLE) for entry in await self.index()
+        ):
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 1.5, longest_s)
+
+    async def _ask(self, method: str, message: Any, directory: str = "", timeout_s: float = QUESTION_TIMEOUT_S) -> Any:
+        try:
+            return await getattr(self._channel.rpc, method)(message, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise translate(error, directory) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise unanswered() from None
+
+
+def _not_loaded_in_time(directory: str, timeout_s: float) -> TimedOut:
+    return TimedOut(f"{directory!r} did not load within {timeout_s:g} s", timeout_s=timeout_s)
+
+
+def _load_reason(text: str) -> str:
+    """The model's own reason out of "load failed for model 'm': version 1 is at UNAVAILABLE state: Internal: ..."."""
+    return re.sub(r"^load failed for model '[^']*': version \d+ is at UNAVAILABLE state: ", "", text).rstrip("; ")

@@ -1,0 +1,47 @@
+"""The stub processes of a Triton server: which model each executes, and what memory it holds."""
+
+from __future__ import annotations
+
+import re
+
+import psutil
+
+STUB = "triton_python_backend_stub"
+
+
+def resident_bytes(server_pid: int, directory: str) -> int | None:
+    """Summed over a model's instances; None when no process of its own executes it."""
+    sizes = [size for process in executors(server_pid, directory) if (size := _resident(process)) is not None]
+    return sum(sizes) if sizes else None
+
+
+def executors(server_pid: int, directory: str) -> list[psutil.Process]:
+    """The stubs that run a model directory.
+
+    Source: python_backend, stub_launcher.cc: the arguments end with the instance name, `<directory>_<group>` or
+    `<directory>_<group>_<number>`, and the runtime's directory.
+    """
+    instance = re.compile(re.escape(directory) + r"_\d+(_\d+)?")
+    return [process for process in _children(server_pid) if _runs(process, instance)]
+
+
+def _children(server_pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(server_pid).children()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _runs(process: psutil.Process, instance: re.Pattern[str]) -> bool:
+    try:
+        arguments = process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+    return len(arguments) > 2 and arguments[0].endswith(STUB) and any(map(instance.fullmatch, arguments[2:]))
+
+
+def _resident(process: psutil.Process) -> int | None:
+    try:
+        return process.memory_info().rss
+    except psutil.NoSuchProcess:
+        return None

@@ -1,0 +1,279 @@
+"""A Triton that is ours: started, tested, watched, brought back after a crash, drained and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import grpc.aio
+from tritonclient.grpc import service_pb2 as pb
+
+from control_plane.domain.errors import DomainError, EngineFailed, TimedOut, Unavailable
+from control_plane.domain.triton import TritonState, TritonStatus
+from control_plane.gateways.triton import process_record, server_process, shared_memory
+from control_plane.gateways.triton.backend_directory import build_backend_directory
+from control_plane.gateways.triton.board import Predicate, StateBoard
+from control_plane.gateways.triton.channel import Channel
+from control_plane.gateways.triton.configuration import TritonConfig
+from control_plane.gateways.triton.control import Control
+from control_plane.gateways.triton.failures import translate
+from control_plane.gateways.triton.installation import Installation, find_installation
+from control_plane.gateways.triton.loads import LoadLedger
+from control_plane.gateways.triton.preflight import preflight, take_ports
+from control_plane.gateways.triton.selftest import install_probe, selftest
+from control_plane.gateways.triton.server_process import Ports, ServerProcess
+from control_plane.gateways.triton.stub import TritonStub
+from control_plane.ports import Clock
+
+log = logging.getLogger(__name__)
+StartedHook = Callable[[frozenset[str]], Awaitable[None]]
+
+BACKOFF_S, BACKOFF_MAX_S = 0.2, 30.0
+STEADY_AFTER_S = 60
+EXIT_MARGIN_S = 2
+MANAGED = "managed"
+
+
+async def _nothing_to_load(quarantined: frozenset[str]) -> None:
+    """The hook of a server without models."""
+
+
+class Supervisor:
+    """Satisfies `ports.TritonServer`; `triton` and `control` are the two ports that lead into the server.
+
+    `on_started` runs in LOADING, in every life, with the directories that may not be loaded; set it before `start`.
+    Start and use it on the main thread's event loop: the kernel ends the server with the thread that started it.
+    """
+
+    def __init__(self, config: TritonConfig, clock: Clock, on_started: StartedHook = _nothing_to_load) -> None:
+        self.on_started = on_started
+        self._config = config
+        self._channel = Channel()
+        self._board = StateBoard(MANAGED, clock)
+        self._ledger = LoadLedger()
+        self.triton = TritonStub(self._channel, config.stream_idle_timeout_s)
+        self.control = Control(self._channel, lambda: self.pid, self._ledger)
+        self._server: ServerProcess | None = None
+        self._ports: Ports | None = None
+        self._lives: asyncio.Task[None] | None = None
+        self._is_closing = False
+        self._replaced_because: str | None = None
+        self._dead_model: str | None = None
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._server is None else self._server.pid
+
+    @property
+    def address(self) -> str | None:
+        """Where this life answers gRPC; for benchmarks beside us, never for clients."""
+        return None if self._ports is None else self._ports.address
+
+    @property
+    def metrics_port(self) -> int | None:
+        return None if self._ports is None else self._ports.metrics
+
+    @property
+    def quarantined(self) -> frozenset[str]:
+        return self._ledger.quarantined
+
+    def status(self) -> TritonStatus:
+        return self._board.status
+
+    async def wait_until(self, predicate: Predicate, timeout_s: float) -> TritonStatus:
+        return await self._board.wait_until(predicate, timeout_s)
+
+    def start(self) -> None:
+        """Begin in the background; `wait_until` tells how far it is."""
+        self._lives = asyncio.create_task(self._live_on(), name="triton")
+        self._lives.add_done_callback(self._report_bug)
+
+    async def replace(self, reason: str) -> None:
+        """Returns when the old server is gone; the next one starts by itself after a back-off."""
+        if self._server is not None and not self._is_closing:
+            self._replaced_because = reason
+            await self._server.kill()
+
+    def degrade(self, reason: str | None) -> None:
+        self._dead_model = reason
+        if self._board.status.state in (TritonState.READY, TritonState.DEGRADED):
+            self._serve_as_is()
+
+    async def close(self) -> None:
+        """Out of rotation, let what is in flight finish, then end the process; nothing of it is left."""
+        self._is_closing = True
+        if self._board.status.state.serves:
+            self._enter(TritonState.DRAINING)
+            if not await self._channel.drained(self._config.drain_timeout_s):
+                log.warning("triton stops with requests in flight", extra={"in_flight": self._channel.in_flight})
+        if self._server is not None:
+            self._enter(TritonState.STOPPING)
+            await self._server.stop(self._config.exit_timeout_s + EXIT_MARGIN_S)
+        await self._end_lives()
+        await self._channel.close()
+        self._enter(TritonState.STOPPED)
+
+    async def _end_lives(self) -> None:
+        if self._lives is not None:
+            if self._server is None:  # nothing to bury: it prepares, or waits out a back-off
+                self._lives.cancel()
+            await asyncio.wait([self._lives])
+
+    async def _live_on(self) -> None:
+        crashes = 0
+        loop = asyncio.get_running_loop()
+        while not self._is_closing:
+            born_at_s = loop.time()
+            reason = await self._one_life()
+            if self._is_closing:
+                return
+            self._ledger.server_died(loop.time())
+            crashes = 0 if loop.time() - born_at_s > STEADY_AFTER_S else crashes
+            self._board.identify(has_restarted=True)
+            self._enter(TritonState.CRASHED, reason)
+            await asyncio.sleep(min(BACKOFF_S * 2**crashes, BACKOFF_MAX_S))
+            crashes += 1
+
+    async def _one_life(self) -> str:
+        """From PREPARE to the end of the process; gives the reason of the end."""
+        self._enter(TritonState.PREPARE)
+        self._replaced_because = self._dead_model = None
+        try:
+            server = await self._spawn()
+        except DomainError as error:
+            return error.message
+        ended = asyncio.create_task(server.process.wait())
+        work = asyncio.create_task(self._work(server))
+        try:
+            await asyncio.wait((ended, work), return_when=asyncio.FIRST_COMPLETED)
+            return self._replaced_because or await _end_of(server, ended, work)
+        finally:
+            await self._bury(server, ended, work)
+
+    async def _spawn(self) -> ServerProcess:
+        config = self._config
+        installation = find_installation(config.binary)
+        await preflight(config, installation)
+        await asyncio.to_thread(_prepare_disk, config, installation)
+        self._ports = take_ports(config)
+        name = f"tritonplane-{secrets.token_hex(6)}"
+        prefix = shared_memory.life_prefix(config.state_dir)
+        self._server = await server_process.start(config, installation, self._ports, name, prefix)
+        return self._server
+
+    async def _work(self, server: ServerProcess) -> None:
+        """All that is done with a running server; ends only by an error."""
+        self._enter(TritonState.STARTING)
+        assert self._ports is not None
+        self._channel.connect(self._ports.address)
+        await self._greet(server)
+        self._enter(TritonState.SELFTEST)
+        await selftest(self._config, self.control, self._channel)
+        self._enter(TritonState.LOADING)
+        try:
+            await self.on_started(self._ledger.quarantined)
+        except DomainError as error:
+            self._dead_model = f"not every model was loaded: {error.message}"
+        if not self._is_closing:
+            self._serve_as_is()
+        await self._watch()
+
+    async def _greet(self, server: ServerProcess) -> None:
+        """Wait until our own process answers; a stranger on the port would answer too."""
+        reply = await self._ask("ServerMetadata", pb.ServerMetadataRequest(), self._config.start_timeout_s)
+        if reply.name != server.name:
+            raise EngineFailed(f"port {self._config.grpc_port} is answered by another server")
+        self._board.identify(version=reply.version)
+
+    async def _watch(self) -> None:
+        # Triton reports nothing by itself, and a frozen server keeps its port: it has to be asked.
+        misses = 0
+        while misses < self._config.liveness_misses:
+            await asyncio.sleep(self._config.liveness_interval_s)
+            try:
+                await self._ask("ServerLive", pb.ServerLiveRequest(), self._config.liveness_timeout_s)
+                misses = 0
+            except (TimedOut, Unavailable):
+                misses += 1
+        raise EngineFailed(f"Triton did not answer {misses} questions in a row")
+
+    async def _ask(self, method: str, message: Any, timeout_s: float) -> Any:
+        try:
+            return await getattr(self._channel.rpc, method)(message, timeout=timeout_s, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise translate(error, "") from error
+
+    async def _bury(self, server: ServerProcess, *tasks: asyncio.Task[Any]) -> None:
+        """The group first: stubs would outlive their server by seconds, and a hook may hang on it."""
+        self._channel.close_gate("Triton is restarting")
+        await server.kill()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._server = None
+        shared_memory.clean(shared_memory.family_prefix(self._config.state_dir))
+        self._config.record.unlink(missing_ok=True)
+
+    def _serve_as_is(self) -> None:
+        if self._dead_model is None:
+            self._enter(TritonState.READY)
+        else:
+            self._enter(TritonState.DEGRADED, self._dead_model)
+
+    def _enter(self, state: TritonState, reason: str | None = None) -> None:
+        if state.serves:
+            self._channel.open_gate()
+        else:
+            self._channel.close_gate(f"Triton is {state.value}")
+        self._board.enter(state, reason)
+
+    def _report_bug(self, lives: asyncio.Task[None]) -> None:
+        if not lives.cancelled() and (error := lives.exception()) is not None:
+            log.critical("the supervisor of Triton failed", exc_info=error)
+            self._enter(TritonState.STOPPED, "the supervisor failed; see the log")
+
+
+async def _end_of(server: ServerProcess, ended: asyncio.Task[int], work: asyncio.Task[None]) -> str:
+    """Why a life is over: the process ended, or our work with it failed."""
+    if work.done() and (error := work.exception()) is not None and not isinstance(error, DomainError):
+        raise error
+    if not ended.done():
+        with contextlib.suppress(TimeoutError):  # an error on the wire is often the first sign of the end
+            async with asyncio.timeout(0.5):
+                await asyncio.shield(ended)
+    if ended.done():
+        return _exit_reason(ended.result(), server)
+    error = work.exception()
+    assert isinstance(error, DomainError)
+    return error.message
+
+
+def _exit_reason(returncode: int, server: ServerProcess) -> str:
+    if returncode < 0:
+        return f"Triton was ended by signal {-returncode}"
+    words = server.last_words()
+    return f"Triton exited with code {returncode}" + (f": {words}" if words else "")
+
+
+def _prepare_disk(config: TritonConfig, installation: Installation) -> None:
+    left = process_record.reap(config.record)
+    if left:
+        log.warning("ended a Triton of an earlier life", extra={"pids": left})
+    shared_memory.clean(shared_memory.family_prefix(config.state_dir))
+    build_backend_directory(config.backends, installation)
+    install_probe(config)
