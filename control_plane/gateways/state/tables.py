@@ -1,0 +1,78 @@
+"""The tables as the present version of the product has them; `migrations` leads there from any older one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Boolean, Column, DateTime, Dialect, ForeignKey, Integer, MetaData, String, Table
+from sqlalchemy.types import TypeDecorator
+
+# Named constraints can be altered by a later migration; PostgreSQL and SQLite would each make up their own.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time in UTC; SQLite itself keeps no time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or value.tzinfo is not None:
+            return value
+        return value.replace(tzinfo=UTC)
+
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("is_builtin", Boolean, nullable=False),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("model", ForeignKey(models.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("alias", String(100), primary_key=True),
+    Column("revision", Integer, nullable=False),
+)
+
+desired_revisions = Table(
+    "desired_revisions",
+    metadata,
+    Column("model", ForeignKey(models.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("revision", Integer, primary_key=True),
+)
+
+# No foreign key: the numbers of a deleted model stay used.
+revision_numbers = Table(
+    "revision_numbers",
+    metadata,
+    Column("model", String(100), primary_key=True),
+    Column("last", Integer, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("name", String(200), nullable=False),
+    Column("role", String(10), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("rate_limit_policy", String(100)),
+    Column("expires_at", UtcDateTime),
+)
