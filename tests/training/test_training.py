@@ -1,0 +1,76 @@
+"""The recipe is a function of its seed, wherever it is interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from tests.training.tiny import RUN
+from training.corpus import SourceFile, read_corpus
+from training.optimizer import Rates, rate_share
+from training.train import Trainer
+from training.windows import Reader, token_stream
+
+
+@pytest.fixture(scope="module")
+def reader(files: list[SourceFile], tokenizer: Tokenizer) -> Reader:
+    half = len(files) // 2
+    return Reader((token_stream(files[:half], tokenizer), token_stream(files[half:], tokenizer)), seed=0)
+
+
+def losses(trainer: Trainer, steps: int) -> list[float]:
+    return [trainer.advance() for _ in range(steps)]
+
+
+def test_the_same_seed_trains_the_same_model(reader: Reader) -> None:
+    first = losses(Trainer(RUN, reader, compiled=False), RUN.steps)
+    assert losses(Trainer(RUN, reader, compiled=False), RUN.steps) == first
+    assert first[-1] < first[0]
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(reader: Reader, tmp_path: Path) -> None:
+    whole = losses(Trainer(RUN, reader, compiled=False), RUN.steps)
+    stopped = Trainer(RUN, reader, compiled=False)
+    losses(stopped, 9)
+    stopped.save(tmp_path / "checkpoint.pt")
+    later = Trainer(RUN, reader, compiled=False)
+    later.resume(tmp_path / "checkpoint.pt")
+    assert losses(later, RUN.steps - 9) == pytest.approx(whole[9:])
+
+
+def test_the_last_steps_read_whole_contexts() -> None:
+    assert [RUN.window(step) for step in (0, 15, 16, 19)] == [32, 32, 64, 64]
+
+
+def test_rates_go_up_stay_and_end_near_zero() -> None:
+    rates = Rates(warmup_steps=10, decay_share=0.5)
+    shares = [rate_share(step, 100, rates) for step in (0, 9, 49, 75, 99)]
+    assert shares == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.02])
+
+
+def test_a_pass_reads_every_window_once(reader: Reader) -> None:
+    alone = Reader(reader.streams[:1], seed=0)
+    count = (len(alone.streams[0]) - 1) // 32 - 1
+    rows = alone.batch(0, count, 32).numpy()
+    assert rows.shape == (count, 33)
+    assert len(np.unique(rows, axis=0)) == count
+
+
+def test_the_corpus_leaves_out_copies_and_tables(tmp_path: Path) -> None:
+    for name in ("a.py", "b.py", "encodings/cp037.py", "test/test_x.py"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x = 1\n" if name in ("a.py", "b.py") else f"# {name}\n", encoding="utf-8")
+    found = read_corpus(tmp_path)
+    assert [(file.path, file.is_test) for file in found] == [("a.py", False), ("test/test_x.py", True)]
+
+
+def test_line_ends_and_indentation_are_tokens_of_their_own(tokenizer: Tokenizer) -> None:
+    text = "def f(self):\n    if self:\n        return 1\n"
+    encoded = tokenizer.encode(text)
+    assert tokenizer.decode(encoded.ids) == text
+    assert encoded.tokens.count("Ċ") == 3
+    assert {"Ġ" * 4, "Ġ" * 8} <= set(encoded.tokens)

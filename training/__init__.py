@@ -1,0 +1,1 @@
+"""How the shipped language model was made; nothing in the product imports this package."""
