@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from control_plane.domain.errors import InvalidRequest
 
@@ -52,7 +52,7 @@ class Generation:
 
     model: str
     prompt: str
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     request_id: str = ""
 
 
