@@ -1,0 +1,94 @@
+"""The model repository without a disk, and the revisions that tests put into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from control_plane.domain.models import (
+    Artifact,
+    Description,
+    LoadOptions,
+    ModelKind,
+    Revision,
+    Signature,
+    TensorSpec,
+)
+from control_plane.domain.references import revision_directory
+from control_plane.ports import Publication
+
+CREATED_AT = datetime(2026, 11, 21, 11, 0, tzinfo=UTC)
+TEXT = Signature(
+    (TensorSpec("text_input", "BYTES", (1,)),),
+    (
+        TensorSpec("text_output", "BYTES", (-1,)),
+        TensorSpec("token_id", "INT32", (-1,)),
+        TensorSpec("probability", "FP32", (-1,)),
+        TensorSpec("finish_reason", "BYTES", (1,)),
+        TensorSpec("index", "INT32", (-1,)),
+    ),
+    is_decoupled=True,
+)
+VECTOR = Signature((TensorSpec("input", "FP32", (-1, 4)),), (TensorSpec("output", "FP32", (-1, 4)),), max_batch_size=8)
+
+
+def text_revision(model: str, number: int = 1, **changes: object) -> Revision:
+    """A language model of 1000 weights in int8, 3000 bytes on disk."""
+    described = Description(ModelKind.TRANSFORMER, ("text-generation",), 1000, "int8", context_length=1024)
+    return replace(_revision(model, number, "text_generation", TEXT, described), **changes)  # type: ignore[arg-type]
+
+
+def tensor_revision(model: str, number: int = 1, **changes: object) -> Revision:
+    """A model of 12 weights that takes and gives FP32 [batch, 4]."""
+    described = Description(ModelKind.GENERIC, parameters=12, dtype="float32")
+    return replace(_revision(model, number, "onnxruntime", VECTOR, described), **changes)  # type: ignore[arg-type]
+
+
+class InMemoryRepository:
+    def __init__(self, *revisions: Revision) -> None:
+        self._revisions = list(revisions)
+
+    async def publish(self, publication: Publication) -> Revision:
+        revision = tensor_revision(publication.model, publication.number, source=publication.source_label)
+        self._revisions.append(revision)
+        return revision
+
+    async def derive(self, base: Revision, number: int, changes: LoadOptions, created_by: str) -> Revision:
+        signature = base.signature
+        if changes.max_batch_size is not None:
+            signature = replace(signature, max_batch_size=changes.max_batch_size)
+        revision = replace(
+            base,
+            number=number,
+            directory=revision_directory(base.model, number),
+            signature=signature,
+            instance_count=changes.instance_count or base.instance_count,
+            queue_delay_us=base.queue_delay_us if changes.queue_delay_us is None else changes.queue_delay_us,
+            created_by=created_by,
+        )
+        self._revisions.append(revision)
+        return revision
+
+    async def revisions(self) -> Sequence[Revision]:
+        return list(self._revisions)
+
+    async def delete(self, revision: Revision) -> None:
+        self._revisions.remove(revision)
+
+
+def _revision(model: str, number: int, backend: str, signature: Signature, description: Description) -> Revision:
+    return Revision(
+        model=model,
+        number=number,
+        directory=revision_directory(model, number),
+        backend=backend,
+        device="cpu",
+        signature=signature,
+        description=description,
+        artifacts=(Artifact("config.pbtxt", 1000, "a" * 64), Artifact("1/model.onnx", 2000, "b" * 64)),
+        digest="c" * 64,
+        source="a test",
+        created_at=CREATED_AT,
+        created_by="tests",
+    )

@@ -1,0 +1,91 @@
+"""All services on doubles of the ports: what a contract test of a dialect is served by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from control_plane.domain.access import Claims, Role
+from control_plane.domain.errors import DomainError
+from control_plane.domain.models import ModelRecord, Revision
+from control_plane.domain.references import STABLE
+from control_plane.gateways.credentials import JwtConfig, LocalCredentials
+from control_plane.services.access import Access
+from control_plane.services.catalog import Catalog
+from control_plane.services.health import HealthService
+from control_plane.services.inference import InferenceService
+from control_plane.services.loading import Loader
+from control_plane.services.models import Machine, Models
+from control_plane.services.probing import Prober
+from control_plane.services.reconciliation import Reconciler
+from control_plane.services.registry import Services
+from tests.doubles.clock import FixedClock
+from tests.doubles.repository import CREATED_AT, InMemoryRepository
+from tests.doubles.stores import InMemoryKeyStore, InMemoryModelStore
+from tests.doubles.triton import InMemoryTriton, InMemoryTritonServer
+
+JWT_SECRET = "a secret that only the tests know, long enough"
+
+
+class InMemoryDatabase:
+    """`failure`: what a check raises."""
+
+    failure: DomainError | None = None
+
+    async def check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The services and what stands behind them. The clock stands at 12:00:00 of 2026-11-21."""
+
+    services: Services
+    triton: InMemoryTriton
+    server: InMemoryTritonServer
+    database: InMemoryDatabase
+    clock: FixedClock
+    credentials: LocalCredentials
+    keys: InMemoryKeyStore
+
+    def token(self, role: Role, subject: str = "somebody") -> str:
+        return self.credentials.sign(Claims(subject, role, self.clock.seconds() + 10**9))
+
+
+async def make_world(
+    *revisions: Revision,
+    anonymous_role: Role | None = None,
+    user_can_manage: bool = False,
+    device_fallback: bool = False,
+    auto_load: bool = False,
+) -> World:
+    """A server that knows these revisions, the first of each model as `stable`, none of them loaded."""
+    clock, triton, keys, database = FixedClock(), InMemoryTriton(), InMemoryKeyStore(), InMemoryDatabase()
+    server, store, catalog = InMemoryTritonServer(clock.now()), InMemoryModelStore(), Catalog()
+    for name, number in _lowest(revisions).items():
+        await store.create(ModelRecord(name, CREATED_AT, CREATED_AT, is_builtin=True, aliases={STABLE: number}))
+    for revision in revisions:
+        await store.next_revision(revision.model)
+    prober = Prober(triton, clock)
+    loader = Loader(catalog, store, triton, prober, clock, max_concurrent_loads=1)
+    machine = Machine(has_gpu=False, device_fallback=device_fallback, allow_code=False)
+    models = Models(catalog, store, InMemoryRepository(*revisions), loader, server, clock, machine)
+    await models.open()
+    credentials = LocalCredentials(JwtConfig(secret=JWT_SECRET))
+    services = Services(
+        access=Access(credentials, keys, clock, anonymous_role, user_can_manage=user_can_manage),
+        models=models,
+        catalog=catalog,
+        inference=InferenceService(
+            triton, catalog, models, Reconciler(catalog, loader, triton, server, prober, clock), auto_load=auto_load
+        ),
+        health=HealthService(server, database, catalog, clock, has_gpu=False),
+    )
+    return World(services, triton, server, database, clock, credentials, keys)
+
+
+def _lowest(revisions: tuple[Revision, ...]) -> dict[str, int]:
+    lowest: dict[str, int] = {}
+    for revision in revisions:
+        lowest[revision.model] = min(revision.number, lowest.get(revision.model, revision.number))
+    return lowest
