@@ -1,0 +1,190 @@
+"""The client for asyncio: the same methods as the blocking one, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, BinaryIO, Self, TypeVar, Unpack
+
+import httpx
+
+from tritonplane_client import operations
+from tritonplane_client.connection import connect
+from tritonplane_client.errors import StreamInterrupted, TritonplaneError, read_error
+from tritonplane_client.operations import Operation
+from tritonplane_client.packing import ProgressReader, pack
+from tritonplane_client.retries import DEFAULT_RETRIES, Retries
+from tritonplane_client.schemas import (
+    GenerationReply,
+    HealthReply,
+    ImportReply,
+    InferReply,
+    KeyInfo,
+    LoadConfig,
+    LoadReply,
+    MeReply,
+    ModelInfo,
+    NewKeyReply,
+    ProgressCallback,
+    RevisionsReply,
+    Role,
+    SamplingOptions,
+    TensorInput,
+    TokenReply,
+    UnloadReply,
+)
+from tritonplane_client.tokens import Token, TokenReader
+
+T = TypeVar("T")
+
+
+class AsyncApiClient:
+    """`ApiClient` for asyncio: every method means what it means there. Use it in an `async with` block."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = 30.0,
+        work_timeout: float = 600.0,
+        retries: Retries = DEFAULT_RETRIES,
+    ) -> None:
+        self._connection = connect(base_url, api_key, token, timeout, work_timeout)
+        self._http = httpx.AsyncClient(**self._connection.http_options)
+        self._retries = retries
+
+    @property
+    def url(self) -> str:
+        return self._connection.url
+
+    async def health(self) -> HealthReply:
+        return await self._call(operations.health())
+
+    async def list_models(
+        self, *, skip: int = 0, limit: int = 1000, model_type: str | None = None, status: str | None = None
+    ) -> list[ModelInfo]:
+        return await self._call(operations.list_models(skip=skip, limit=limit, model_type=model_type, status=status))
+
+    async def get_model(self, model: str) -> ModelInfo:
+        return await self._call(operations.get_model(model))
+
+    async def load_model(self, model: str, **config: Unpack[LoadConfig]) -> LoadReply:
+        return await self._call(operations.load_model(model, config))
+
+    async def unload_model(self, model: str) -> UnloadReply:
+        return await self._call(operations.unload_model(model))
+
+    async def purge_model(self, model: str) -> UnloadReply:
+        return await self._call(operations.unload_model(model, purge=True))
+
+    async def import_model(self, name: str, path: str | Path, progress: ProgressCallback | None = None) -> ImportReply:
+        with TemporaryDirectory(prefix="tritonplane-") as folder:
+            packed = await asyncio.to_thread(pack, Path(path), Path(folder))
+            with ProgressReader(packed, progress) as upload:
+                return await self._call(operations.import_model(name), {"file": (packed.name, upload)})
+
+    async def import_from_server(self, name: str, server_path: str) -> ImportReply:
+        return await self._call(operations.import_model(name, server_path))
+
+    async def revisions(self, model: str) -> RevisionsReply:
+        return await self._call(operations.revisions(model))
+
+    async def generate(self, model: str, prompt: str, **options: Unpack[SamplingOptions]) -> GenerationReply:
+        return await self._call(operations.generate(model, prompt, options))
+
+    async def stream(self, model: str, prompt: str, **options: Unpack[SamplingOptions]) -> AsyncGenerator[Token, None]:
+        """Tokens as they are made; `aclose` it (or use `contextlib.aclosing`) to stop the generation early."""
+        reader = TokenReader()
+        async with aclosing(await self._open(operations.stream(model, prompt, options))) as response:
+            try:
+                async for chunk in response.aiter_bytes():
+                    for token in reader.feed(chunk):
+                        yield token
+                    if reader.is_done:
+                        return
+            except httpx.RequestError as error:
+                raise StreamInterrupted(f"the stream broke: {self._connection.explain(error)}") from error
+        reader.end()
+
+    async def infer(
+        self,
+        model: str,
+        inputs: Sequence[TensorInput],
+        outputs: Sequence[str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> InferReply:
+        return await self._call(operations.infer(model, inputs, outputs, parameters))
+
+    async def create_key(
+        self, name: str, role: Role = "user", *, rate_limit_policy: str | None = None, expires_at: str | None = None
+    ) -> NewKeyReply:
+        return await self._call(
+            operations.create_key(name, role, rate_limit_policy=rate_limit_policy, expires_at=expires_at)
+        )
+
+    async def list_keys(self) -> list[KeyInfo]:
+        return await self._call(operations.list_keys())
+
+    async def delete_key(self, key_id: str) -> None:
+        await self._call(operations.delete_key(key_id))
+
+    async def token(
+        self,
+        *,
+        subject: str | None = None,
+        role: Role | None = None,
+        expires_in: int | None = None,
+        rate_limit_policy: str | None = None,
+    ) -> TokenReply:
+        return await self._call(
+            operations.token(subject=subject, role=role, expires_in=expires_in, rate_limit_policy=rate_limit_policy)
+        )
+
+    async def me(self) -> MeReply:
+        return await self._call(operations.me())
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _call(self, operation: Operation[T], files: Mapping[str, tuple[str, BinaryIO]] | None = None) -> T:
+        async with aclosing(await self._open(operation, files)) as response:
+            try:
+                await response.aread()
+            except httpx.RequestError as error:
+                raise self._connection.explain(error) from error
+            return self._connection.read(operation, response)
+
+    async def _open(
+        self, operation: Operation[Any], files: Mapping[str, tuple[str, BinaryIO]] | None = None
+    ) -> httpx.Response:
+        request = self._http.build_request(files=files, **self._connection.request_options(operation))
+        for attempt in count():
+            failure: TritonplaneError
+            try:
+                response = await self._http.send(request, stream=True)
+                if response.is_success:
+                    return response
+                async with aclosing(response):
+                    failure = read_error(response.status_code, await response.aread(), response.headers)
+            except httpx.RequestError as error:
+                failure = self._connection.explain(error)
+            wait_s = self._retries.wait_s(operation.method, failure, attempt)
+            if wait_s is None:
+                raise failure
+            await asyncio.sleep(wait_s)
+        raise AssertionError("unreachable: the loop above only returns or raises")

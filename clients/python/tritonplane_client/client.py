@@ -1,0 +1,210 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, BinaryIO, Self, TypeVar, Unpack
+
+import httpx
+
+from tritonplane_client import operations
+from tritonplane_client.connection import connect
+from tritonplane_client.errors import StreamInterrupted, TritonplaneError, read_error
+from tritonplane_client.operations import Operation
+from tritonplane_client.packing import ProgressReader, pack
+from tritonplane_client.retries import DEFAULT_RETRIES, Retries
+from tritonplane_client.schemas import (
+    GenerationReply,
+    HealthReply,
+    ImportReply,
+    InferReply,
+    KeyInfo,
+    LoadConfig,
+    LoadReply,
+    MeReply,
+    ModelInfo,
+    NewKeyReply,
+    ProgressCallback,
+    RevisionsReply,
+    Role,
+    SamplingOptions,
+    TensorInput,
+    TokenReply,
+    UnloadReply,
+)
+from tritonplane_client.tokens import Token, TokenReader
+
+T = TypeVar("T")
+
+
+class ApiClient:
+    """A tritonplane server, one method for each thing it does. Use it in a `with` block, or call `close`.
+
+    `base_url` falls back to TRITONPLANE_URL, then http://127.0.0.1:8000; without `api_key` and `token`,
+    TRITONPLANE_API_KEY is used. Units: seconds of silence, `timeout` for look-ups, `work_timeout` for calls that
+    make the server work (load, import, inference).
+    Raises: the family of TritonplaneError, from every method.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = 30.0,
+        work_timeout: float = 600.0,
+        retries: Retries = DEFAULT_RETRIES,
+    ) -> None:
+        self._connection = connect(base_url, api_key, token, timeout, work_timeout)
+        self._http = httpx.Client(**self._connection.http_options)
+        self._retries = retries
+
+    @property
+    def url(self) -> str:
+        return self._connection.url
+
+    def health(self) -> HealthReply:
+        """Needs no credential. Raises UnavailableError, whose details name what is down."""
+        return self._call(operations.health())
+
+    def list_models(
+        self, *, skip: int = 0, limit: int = 1000, model_type: str | None = None, status: str | None = None
+    ) -> list[ModelInfo]:
+        return self._call(operations.list_models(skip=skip, limit=limit, model_type=model_type, status=status))
+
+    def get_model(self, model: str) -> ModelInfo:
+        return self._call(operations.get_model(model))
+
+    def load_model(self, model: str, **config: Unpack[LoadConfig]) -> LoadReply:
+        """Returns when the model answers a probe. Loading what is loaded is fine."""
+        return self._call(operations.load_model(model, config))
+
+    def unload_model(self, model: str) -> UnloadReply:
+        """Returns when requests in flight have finished. Unloading what is not loaded is fine."""
+        return self._call(operations.unload_model(model))
+
+    def purge_model(self, model: str) -> UnloadReply:
+        """Unload and delete every revision. Raises ConflictError for a model that ships with the product."""
+        return self._call(operations.unload_model(model, purge=True))
+
+    def import_model(self, name: str, path: str | Path, progress: ProgressCallback | None = None) -> ImportReply:
+        """Send a model: an `.onnx` file, a zip, or a Triton model directory (zipped into the temporary folder first).
+
+        Becomes revision 1 of a new model, or the next revision of an existing one; nothing is loaded.
+        """
+        with TemporaryDirectory(prefix="tritonplane-") as folder:
+            packed = pack(Path(path), Path(folder))
+            with ProgressReader(packed, progress) as upload:
+                return self._call(operations.import_model(name), {"file": (packed.name, upload)})
+
+    def import_from_server(self, name: str, server_path: str) -> ImportReply:
+        """Import what already lies below the server's import root; `server_path` is relative to that."""
+        return self._call(operations.import_model(name, server_path))
+
+    def revisions(self, model: str) -> RevisionsReply:
+        return self._call(operations.revisions(model))
+
+    def generate(self, model: str, prompt: str, **options: Unpack[SamplingOptions]) -> GenerationReply:
+        return self._call(operations.generate(model, prompt, options))
+
+    def stream(self, model: str, prompt: str, **options: Unpack[SamplingOptions]) -> Generator[Token, None, None]:
+        """Tokens as they are made. Closing the generator, or leaving its `for` loop for good, stops the generation.
+
+        Raises: at the first token what `generate` raises; later ApiError or StreamInterrupted.
+        """
+        reader = TokenReader()
+        with closing(self._open(operations.stream(model, prompt, options))) as response:
+            try:
+                for chunk in response.iter_bytes():
+                    yield from reader.feed(chunk)
+                    if reader.is_done:
+                        return
+            except httpx.RequestError as error:
+                raise StreamInterrupted(f"the stream broke: {self._connection.explain(error)}") from error
+        reader.end()
+
+    def infer(
+        self,
+        model: str,
+        inputs: Sequence[TensorInput],
+        outputs: Sequence[str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> InferReply:
+        """Tensors in, tensors out, as KServe's JSON has them. `outputs` None: all of them."""
+        return self._call(operations.infer(model, inputs, outputs, parameters))
+
+    def create_key(
+        self, name: str, role: Role = "user", *, rate_limit_policy: str | None = None, expires_at: str | None = None
+    ) -> NewKeyReply:
+        """A new API key, shown this once. `expires_at`: RFC 3339; None works until it is deleted."""
+        return self._call(operations.create_key(name, role, rate_limit_policy=rate_limit_policy, expires_at=expires_at))
+
+    def list_keys(self) -> list[KeyInfo]:
+        return self._call(operations.list_keys())
+
+    def delete_key(self, key_id: str) -> None:
+        """The key stops working at once."""
+        self._call(operations.delete_key(key_id))
+
+    def token(
+        self,
+        *,
+        subject: str | None = None,
+        role: Role | None = None,
+        expires_in: int | None = None,
+        rate_limit_policy: str | None = None,
+    ) -> TokenReply:
+        """A JWT: your own, or for an admin anybody's. Units: `expires_in` seconds."""
+        return self._call(
+            operations.token(subject=subject, role=role, expires_in=expires_in, rate_limit_policy=rate_limit_policy)
+        )
+
+    def me(self) -> MeReply:
+        return self._call(operations.me())
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, operation: Operation[T], files: Mapping[str, tuple[str, BinaryIO]] | None = None) -> T:
+        with closing(self._open(operation, files)) as response:
+            try:
+                response.read()
+            except httpx.RequestError as error:
+                raise self._connection.explain(error) from error
+            return self._connection.read(operation, response)
+
+    def _open(
+        self, operation: Operation[Any], files: Mapping[str, tuple[str, BinaryIO]] | None = None
+    ) -> httpx.Response:
+        """A response with a good status, its body unread. Tries again as `Retries` says."""
+        request = self._http.build_request(files=files, **self._connection.request_options(operation))
+        for attempt in count():
+            failure: TritonplaneError
+            try:
+                response = self._http.send(request, stream=True)
+                if response.is_success:
+                    return response
+                with closing(response):
+                    failure = read_error(response.status_code, response.read(), response.headers)
+            except httpx.RequestError as error:
+                failure = self._connection.explain(error)
+            wait_s = self._retries.wait_s(operation.method, failure, attempt)
+            if wait_s is None:
+                raise failure
+            time.sleep(wait_s)
+        raise AssertionError("unreachable: the loop above only returns or raises")

@@ -1,0 +1,138 @@
+"""Every call of the API as a value: verb, path, what is sent, and the type of what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from tritonplane_client.schemas import (
+    GenerationReply,
+    HealthReply,
+    ImportReply,
+    InferReply,
+    KeyInfo,
+    LoadConfig,
+    LoadReply,
+    MeReply,
+    ModelInfo,
+    NewKeyReply,
+    RevisionsReply,
+    SamplingOptions,
+    TensorInput,
+    TokenReply,
+    UnloadReply,
+)
+
+T = TypeVar("T")
+Query = Mapping[str, str | int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """One request; `T` is the shape of its reply. `is_work`: the answer comes when the server has done something."""
+
+    method: str
+    path: str
+    query: Query = field(default_factory=dict)
+    body: Mapping[str, object] | None = None
+    accept: str = "application/json"
+    is_work: bool = False
+
+
+def health() -> Operation[HealthReply]:
+    return Operation("GET", "/v1/health")
+
+
+def list_models(*, skip: int, limit: int, model_type: str | None, status: str | None) -> Operation[list[ModelInfo]]:
+    return Operation("GET", "/v1/models", {"skip": skip, "limit": limit, "model_type": model_type, "status": status})
+
+
+def get_model(model: str) -> Operation[ModelInfo]:
+    return Operation("GET", f"/v1/models/{_segment(model)}")
+
+
+def load_model(model: str, config: LoadConfig) -> Operation[LoadReply]:
+    return Operation("POST", "/v1/models", body={"model_name": model, "config": dict(config)}, is_work=True)
+
+
+def unload_model(model: str, *, purge: bool = False) -> Operation[UnloadReply]:
+    return Operation("DELETE", f"/v1/models/{_segment(model)}", {"purge": "true"} if purge else {}, is_work=True)
+
+
+def import_model(name: str, server_path: str | None = None) -> Operation[ImportReply]:
+    """From a file that is sent along, or with `server_path` from below the server's own import root."""
+    return Operation("POST", f"/v1/models/{_segment(name)}/import", {"file_path": server_path}, is_work=True)
+
+
+def revisions(model: str) -> Operation[RevisionsReply]:
+    return Operation("GET", f"/native/v1/models/{_segment(model)}/revisions")
+
+
+def generate(model: str, prompt: str, options: SamplingOptions) -> Operation[GenerationReply]:
+    return Operation("POST", "/v1/inference", body=_generation(model, prompt, options), is_work=True)
+
+
+def stream(model: str, prompt: str, options: SamplingOptions) -> Operation[None]:
+    body = {**_generation(model, prompt, options), "stream": True}
+    return Operation("POST", "/v1/inference/stream", body=body, accept="text/event-stream", is_work=True)
+
+
+def infer(
+    model: str,
+    inputs: Sequence[TensorInput],
+    outputs: Sequence[str] | None,
+    parameters: Mapping[str, Any] | None,
+) -> Operation[InferReply]:
+    body: dict[str, object] = {"inputs": list(inputs)}
+    if outputs is not None:
+        body["outputs"] = [{"name": name} for name in outputs]
+    if parameters is not None:
+        body["parameters"] = dict(parameters)
+    return Operation("POST", f"/v2/models/{_segment(model)}/infer", body=body, is_work=True)
+
+
+def create_key(
+    name: str, role: str, *, rate_limit_policy: str | None, expires_at: str | None
+) -> Operation[NewKeyReply]:
+    body = {"name": name, "role": role, "rate_limit_policy": rate_limit_policy, "expires_at": expires_at}
+    return Operation("POST", "/auth/keys", body=_without_none(body))
+
+
+def list_keys() -> Operation[list[KeyInfo]]:
+    return Operation("GET", "/auth/keys")
+
+
+def delete_key(key_id: str) -> Operation[None]:
+    return Operation("DELETE", f"/auth/keys/{_segment(key_id)}")
+
+
+def token(
+    *, subject: str | None, role: str | None, expires_in: int | None, rate_limit_policy: str | None
+) -> Operation[TokenReply]:
+    body = {"sub": subject, "role": role, "expires_in": expires_in, "rate_limit_policy": rate_limit_policy}
+    return Operation("POST", "/auth/token", body=_without_none(body))
+
+
+def me() -> Operation[MeReply]:
+    return Operation("GET", "/auth/me")
+
+
+def _generation(model: str, prompt: str, options: SamplingOptions) -> dict[str, object]:
+    # Everything beside the prompt: it is where both inference routes read every option (contract T-REST-08, 09).
+    asked: dict[str, object] = {"text": prompt, **options}
+    if "max_tokens" in asked:
+        asked["max_length"] = asked.pop("max_tokens")
+    return {"model_id": model, "input_data": asked}
+
+
+def _segment(text: str) -> str:
+    """Text as one segment of a path; ':' and '@' stay readable in model references."""
+    if text in ("", ".", ".."):
+        raise ValueError(f"{text!r} cannot be part of a path")
+    return quote(text, safe=":@")
+
+
+def _without_none(body: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in body.items() if value is not None}
