@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from converters.contract import Inspected, TensorFact
 from converters.graph import BrokenGraph, GraphFacts, read_graph
@@ -20,6 +21,11 @@ _DATATYPES = {"float": "FP32", "double": "FP64", "float16": "FP16", "bfloat16": 
               "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64"}  # fmt: skip
 # A first axis with such a name is not a batch: merging callers along it would mix their answers.
 _NO_BATCH = re.compile(r"seq|len|time|frame|token|step|height|width|channel|sample|past|total", re.IGNORECASE)
+# onnxruntime's exceptions have no common base of their own.
+_ONNXRUNTIME_ERRORS = (
+    *(failures.Fail, failures.EPFail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf),
+    *(failures.NoSuchFile, failures.NotFound, failures.NotImplemented, failures.RuntimeException, RuntimeError),
+)
 
 
 class InvalidModel(ValueError):
@@ -78,7 +84,7 @@ def _open(path: Path) -> Any:
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common base of their own
+    except _ONNXRUNTIME_ERRORS as error:
         raise InvalidModel(f"onnxruntime cannot open it: {_reason(error, path)}") from error
 
 

@@ -1,0 +1,192 @@
+"""The model repository on a local disk: publish, derive, list, verify, delete; all or nothing, whatever dies when."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from control_plane.domain.errors import Unavailable
+from control_plane.domain.models import Artifact, Description, LoadOptions, Revision
+from control_plane.domain.references import check_new_name, revision_directory
+from control_plane.gateways.repository import changes as settings
+from control_plane.gateways.repository.configuration import Abilities
+from control_plane.gateways.repository.drafts import Draft, Target, open_draft, settle_draft
+from control_plane.gateways.repository.inventory import find_faults, read_revisions, sweep_staging
+from control_plane.gateways.repository.layout import CONFIG, MANIFEST, VERSION, Layout, sync_folder
+from control_plane.gateways.repository.manifest import artifact_of, digest_of, list_artifacts
+from control_plane.gateways.repository.pbtxt import ModelConfig, config_signature, parse_config, render_config
+from control_plane.gateways.repository.safety import ImportLimits
+from control_plane.gateways.repository.sealing import link_files, reveal, seal
+from control_plane.gateways.repository.sources import Intake, take_overrides, take_source
+from control_plane.ports import Clock, OnnxInspector, OnnxModel, Publication
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_ARTIFACTS = frozenset({MANIFEST})
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which revision it is to be, and who made it from what."""
+
+    model: str
+    number: int
+    source: str
+    created_by: str
+
+
+class Repository:
+    """One instance per state directory; file work runs in threads, strangers' files open in a child process."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        inspector: OnnxInspector,
+        clock: Clock,
+        abilities: Abilities,
+        limits: ImportLimits | None = None,
+    ) -> None:
+        self._layout, self._inspector, self._clock = layout, inspector, clock
+        self._abilities = abilities
+        self._limits = limits or ImportLimits()
+        self._active: set[str] = set()
+
+    async def publish(self, publication: Publication) -> Revision:
+        """Stage, validate, hash, then rename into place.
+
+        Raises: InvalidRequest, Unsupported, PayloadTooLarge naming what is wrong; Conflict; Unavailable (disk full).
+        """
+        check_new_name(publication.model)
+        target = self._target(publication.model, publication.number)
+        async with self._stage() as stage:
+            draft = await _in_thread(self._take, publication, stage, target)
+            onnx = await self._inspect(draft)
+            return await _in_thread(self._publish, publication, draft, target, onnx)
+
+    async def derive(self, base: Revision, number: int, changes: LoadOptions, created_by: str) -> Revision:
+        """A new revision of the same files (hard links) with another configuration.
+
+        Raises: InvalidRequest, Unsupported for a change that the backend or the machine cannot follow; Conflict.
+        """
+        async with self._stage() as stage:
+            return await _in_thread(self._derive, base, number, changes, created_by, stage)
+
+    async def revisions(self) -> Sequence[Revision]:
+        """Every whole revision on disk; what is not whole is moved out of Triton's sight."""
+        return await _in_thread(self._read)
+
+    async def verify(self, revision: Revision) -> tuple[str, ...]:
+        """How a revision's files differ from what was published, in sentences; reads every byte."""
+        return await _in_thread(find_faults, self._layout.revision(revision.model, revision.number), revision)
+
+    async def delete(self, revision: Revision) -> None:
+        """Out of Triton's sight first, then off the disk. Deleting twice is fine."""
+        async with self._stage() as stage:
+            await _in_thread(self._delete, revision, stage)
+
+    @asynccontextmanager
+    async def _stage(self) -> AsyncIterator[Path]:
+        """A folder for one piece of work on the repository's file system; gone afterwards, unless renamed."""
+        name = uuid.uuid4().hex
+        stage = self._layout.staging / name
+        self._active.add(name)
+        try:
+            stage.mkdir()
+            yield stage
+        except OSError as error:
+            if error.errno in _FULL:
+                raise Unavailable("the disk that holds the models is full", retry_after_seconds=60) from error
+            raise
+        finally:
+            await _in_thread(shutil.rmtree, stage, ignore_errors=True)
+            self._active.discard(name)
+
+    def _target(self, model: str, number: int) -> Target:
+        return Target(revision_directory(model, number), self._abilities, self._layout.directories())
+
+    def _take(self, publication: Publication, stage: Path, target: Target) -> Draft:
+        intake = Intake(stage, self._limits, publication.allow_code)
+        take_source(publication.source, publication.source_label, intake)
+        take_overrides(publication.files, intake)
+        return open_draft(stage, target)
+
+    async def _inspect(self, draft: Draft) -> OnnxModel | None:
+        file = draft.onnx_file
+        return await self._inspector.inspect(file) if file is not None else None
+
+    def _publish(self, publication: Publication, draft: Draft, target: Target, onnx: OnnxModel | None) -> Revision:
+        config, description = settle_draft(draft, target, onnx, publication.description)
+        if publication.config_changes is not None:
+            settings.apply_changes(config, publication.config_changes, self._abilities)
+        (draft.stage / CONFIG).write_bytes(render_config(config))
+        origin = Origin(publication.model, publication.number, publication.source_label, publication.created_by)
+        return self._finish(draft.stage, origin, config, description, list_artifacts(draft.stage, _NO_ARTIFACTS))
+
+    def _derive(self, base: Revision, number: int, changes: LoadOptions, created_by: str, stage: Path) -> Revision:
+        folder = self._layout.revision(base.model, base.number)
+        config = parse_config((folder / CONFIG).read_bytes())
+        config.name = revision_directory(base.model, number)
+        settings.apply_changes(config, changes, self._abilities)
+        unchanged = [artifact for artifact in base.artifacts if artifact.path != CONFIG]
+        (stage / VERSION).mkdir()  # an ensemble's has no files
+        link_files(folder, stage, [artifact.path for artifact in unchanged])
+        (stage / CONFIG).write_bytes(render_config(config))
+        artifacts = (*unchanged, artifact_of(stage, CONFIG))
+        origin = Origin(base.model, number, f"{base.model}:{base.number}", created_by)
+        return self._finish(stage, origin, config, base.description, artifacts)
+
+    def _finish(
+        self,
+        stage: Path,
+        origin: Origin,
+        config: ModelConfig,
+        description: Description,
+        artifacts: tuple[Artifact, ...],
+    ) -> Revision:
+        revision = Revision(
+            model=origin.model,
+            number=origin.number,
+            directory=config.name,
+            backend=config.backend or config.platform,
+            device=settings.device(config, self._abilities),
+            signature=config_signature(config),
+            description=description,
+            artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.path)),
+            digest=digest_of(artifacts),
+            source=origin.source,
+            created_at=self._clock.now(),
+            created_by=origin.created_by,
+            instance_count=settings.instance_count(config),
+            queue_delay_us=settings.queue_delay_us(config),
+        )
+        seal(stage, revision)
+        reveal(stage, self._layout, revision)
+        return revision
+
+    def _read(self) -> tuple[Revision, ...]:
+        sweep_staging(self._layout, frozenset(self._active))
+        return read_revisions(self._layout)
+
+    def _delete(self, revision: Revision, stage: Path) -> None:
+        folder = self._layout.revision(revision.model, revision.number)
+        if folder.exists():
+            folder.rename(stage / folder.name)
+            sync_folder(self._layout.repository)
+
+
+async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run blocking work off the loop. Cancelled, it waits all the same: nobody may clean up under a thread."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait([task])
