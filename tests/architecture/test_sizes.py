@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("control_plane", "converters", "triton_backends", "training", "clients/python/tritonplane_client", "benchmarks")
+PACKAGES = (
+    "control_plane",
+    "converters",
+    "triton_backends",
+    "training",
+    "clients/python/tritonplane_client",
+    "benchmarks",
+)
 FILE_LINES_MAX, FUNCTION_LINES_MAX, PARAMETERS_MAX = 300, 40, 8
 
 

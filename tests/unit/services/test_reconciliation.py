@@ -1,0 +1,101 @@
+"""Triton after a start, after a crash, and when a model dies behind its back."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from control_plane.domain.errors import EngineCrashed, EngineFailed, ModelNotFound, Unavailable
+from control_plane.domain.generation import Generation
+from control_plane.domain.models import ModelState
+from tests.doubles.repository import tensor_revision, text_revision
+from tests.doubles.services import World, make_world
+
+
+def states(world: World) -> dict[str, ModelState]:
+    return {status.revision.directory: status.state for status in world.services.catalog.statuses()}
+
+
+async def test_a_triton_that_starts_gets_every_desired_model_and_no_other() -> None:
+    world = await make_world(text_revision("coder"), tensor_revision("mlp"))
+    await world.services.models.load("coder")
+    world.triton.loaded.clear()  # the crash
+
+    await world.services.inference.reconciler.reconcile()
+
+    assert world.triton.loaded == {"coder--r1"}
+    assert states(world) == {"coder--r1": ModelState.LOADED, "mlp--r1": ModelState.UNLOADED}
+
+
+async def test_one_model_that_fails_keeps_no_other_from_coming_back() -> None:
+    world = await make_world(text_revision("coder"), tensor_revision("mlp"))
+    await world.services.models.load("coder")
+    await world.services.models.load("mlp")
+    world.triton.loaded.clear()
+    world.triton.refusals["mlp--r1"] = EngineFailed("broken")
+
+    await world.services.inference.reconciler.reconcile()
+
+    assert states(world) == {"coder--r1": ModelState.LOADED, "mlp--r1": ModelState.FAILED}
+
+
+async def test_a_quarantined_model_is_not_loaded_and_says_why() -> None:
+    world = await make_world(tensor_revision("mlp"))
+    await world.services.models.load("mlp")
+    world.triton.loaded.clear()
+
+    await world.services.inference.reconciler.reconcile(frozenset({"mlp--r1"}))
+
+    assert world.triton.loaded == set()
+    assert "quarantined" in str(world.services.catalog.get("mlp").stable.last_error)
+
+
+async def test_a_request_that_finds_a_dead_process_has_the_model_healed() -> None:
+    world = await make_world(text_revision("coder"))
+    await world.services.models.load("coder")
+    world.triton.fail_at = (0, EngineCrashed("Stub process is not healthy"))
+    with pytest.raises(EngineCrashed):
+        await world.services.inference.generate(Generation("coder", "a b c"))
+    assert states(world) == {"coder--r1": ModelState.DEAD}
+    with pytest.raises(Unavailable, match="healed"):
+        await world.services.inference.generate(Generation("coder", "a b c"))
+    world.triton.fail_at = None
+
+    await watched_until(world, ModelState.LOADED)
+
+    assert (await world.services.inference.generate(Generation("coder", "a b c"))).text == "a b c"
+
+
+async def test_a_model_that_cannot_be_healed_has_triton_replaced() -> None:
+    world = await make_world(text_revision("coder"))
+    await world.services.models.load("coder")
+    world.triton.refusals["coder--r1"] = EngineFailed("it will not come up")
+    world.services.inference.reconciler.suspect(world.services.catalog.get("coder").stable.revision)
+
+    await watched_until(world, ModelState.FAILED)
+
+    assert world.server.replacements == ["coder cannot be healed: it will not come up"]
+
+
+async def test_a_triton_that_lost_a_model_is_a_reason_to_ask_again_not_a_404() -> None:
+    world = await make_world(text_revision("coder"))
+    await world.services.models.load("coder")
+    world.triton.loaded.clear()
+
+    with pytest.raises(Unavailable) as refused:
+        await world.services.inference.generate(Generation("coder", "a"))
+
+    assert refused.value.details["retry_after_seconds"] == 2
+    with pytest.raises(ModelNotFound):
+        await world.services.inference.generate(Generation("nobody", "a"))
+
+
+async def watched_until(world: World, state: ModelState) -> None:
+    watch = asyncio.create_task(world.services.inference.reconciler.watch(interval_s=0.005))
+    async with asyncio.timeout(5):
+        while set(states(world).values()) != {state}:  # noqa: ASYNC110 - the catalog has no event to wait on
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
