@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from control_plane.domain.errors import DomainError, EngineFailed, Unsupported
@@ -13,6 +14,7 @@ from control_plane.gateways.triton.channel import Channel
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.control import Control
 from control_plane.gateways.triton.installation import package_folder
+from control_plane.gateways.triton.interpreter import look
 from control_plane.gateways.triton.stub import unary
 
 PROBE = "tritonplane-probe"
@@ -20,7 +22,7 @@ SHIPPED = "model_repository"
 INFERENCE_TIMEOUT_S = 10
 
 
-async def selftest(config: TritonConfig, control: Control, channel: Channel) -> None:
+async def selftest(config: TritonConfig, control: Control, channel: Channel, environment: Mapping[str, str]) -> None:
     """Raises: EngineFailed when a tensor does not come back as it must; what loading raises."""
     golden = json.loads((probe_folder(config) / "1" / "golden.json").read_text())
     await control.load(PROBE, config.selftest_timeout_s)
@@ -32,9 +34,9 @@ async def selftest(config: TritonConfig, control: Control, channel: Channel) -> 
     given = {tensor.name: tensor for tensor in answer.outputs}
     for expected in map(_tensor, golden["outputs"]):
         if given.get(expected.name) != expected:
-            raise EngineFailed(
-                f"the self-test's output {expected.name!r} is wrong: tensors do not survive the way into Python"
-            )
+            view = await look(environment)
+            cause = view.fault or f"tensors do not survive the way into {view.told}"
+            raise EngineFailed(f"the self-test's output {expected.name!r} is wrong: {cause}")
 
 
 def install_probe(config: TritonConfig) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import Process
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class ServerProcess:
 
     process: Process
     name: str
+    environment: Mapping[str, str]
     log: Path
     log_start: int
 
@@ -74,22 +76,26 @@ async def start(
     config: TritonConfig, installation: Installation, ports: Ports, name: str, prefix: str
 ) -> ServerProcess:
     log_start = _rotate(config.log)
+    env = environment(config, installation)
     with config.log.open("ab") as log:
         process = await spawn(
             command_line(config, installation, ports, name, prefix),
-            env=environment(config, installation),
+            env=env,
             cwd=config.state_dir,
             stdout=log,
             stderr=log,
         )
     process_record.write(config.record, process.pid, installation.server, prefix)
-    return ServerProcess(process, name, config.log, log_start)
+    return ServerProcess(process, name, env, config.log, log_start)
 
 
 def command_line(
     config: TritonConfig, installation: Installation, ports: Ports, name: str, prefix: str
 ) -> tuple[str, ...]:
-    """Loopback only, no HTTP: what a stranger may ask goes through us. Readiness is per model, not of the server."""
+    """Loopback only, no HTTP: what a stranger may ask goes through us. Readiness is per model, not of the server.
+
+    Auto-completion would start every model twice, for 1.8 s more each; our repository holds whole configurations.
+    """
     return (
         str(installation.server),
         f"--id={name}",
@@ -99,6 +105,7 @@ def command_line(
         "--model-control-mode=explicit",
         "--strict-readiness=false",
         "--exit-on-error=false",
+        "--disable-auto-complete-config",
         f"--exit-timeout-secs={config.exit_timeout_s}",
         "--allow-http=false",
         f"--grpc-address={LOOPBACK}",

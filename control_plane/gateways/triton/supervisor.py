@@ -25,6 +25,7 @@ from control_plane.gateways.triton.control import Control
 from control_plane.gateways.triton.failures import translate
 from control_plane.gateways.triton.installation import Installation, find_installation
 from control_plane.gateways.triton.loads import LoadLedger
+from control_plane.gateways.triton.metrics import fetch_metrics
 from control_plane.gateways.triton.preflight import preflight, take_ports
 from control_plane.gateways.triton.selftest import install_probe, selftest
 from control_plane.gateways.triton.server_process import Ports, ServerProcess
@@ -85,15 +86,15 @@ class Supervisor:
         return None if self._ports is None else self._ports.address
 
     @property
-    def metrics_port(self) -> int | None:
-        return None if self._ports is None else self._ports.metrics
-
-    @property
     def quarantined(self) -> frozenset[str]:
         return self._ledger.quarantined
 
     def status(self) -> TritonStatus:
         return self._board.status
+
+    async def metrics(self) -> str | None:
+        """Triton's Prometheus text; None while it does not answer."""
+        return None if self._ports is None else await fetch_metrics(self._ports.metrics)
 
     async def wait_until(self, predicate: Predicate, timeout_s: float) -> TritonStatus:
         return await self._board.wait_until(predicate, timeout_s)
@@ -183,7 +184,7 @@ class Supervisor:
         self._channel.connect(self._ports.address)
         await self._greet(server)
         self._enter(TritonState.SELFTEST)
-        await selftest(self._config, self.control, self._channel)
+        await selftest(self._config, self.control, self._channel, server.environment)
         self._enter(TritonState.LOADING)
         try:
             await self.on_started(self._ledger.quarantined)
