@@ -81,7 +81,7 @@ def _lock(lock: int, path: Path) -> None:
     except BlockingIOError as error:
         holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         raise Conflict(
-            f"the state directory {path} is in use by the server with process id {holder}: "
+            f"another tritonplane serves from this state directory ({path}, process {holder}): "
             "stop it, or set TRITONPLANE_STATE_DIR to another directory"
         ) from error
     os.ftruncate(lock, 0)

@@ -57,7 +57,7 @@ def test_a_path_where_a_file_stands_is_refused_with_the_reason(tmp_path: Path) -
 def test_c_persist_01_a_second_server_on_the_directory_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
     with (
         claim_state_directory(tmp_path),
-        pytest.raises(Conflict, match=f"in use by the server with process id {os.getpid()}:"),
+        pytest.raises(Conflict, match=f"another tritonplane serves .*, process {os.getpid()}\\)"),
         claim_state_directory(tmp_path),
     ):
         pass
@@ -78,7 +78,7 @@ def test_a_killed_server_frees_the_directory_even_while_a_child_of_it_lives_on(t
     with holder.stdin, holder.stdout:
         child = int(holder.stdout.readline())
         try:
-            with pytest.raises(Conflict, match=f"process id {holder.pid}:"), claim_state_directory(tmp_path):
+            with pytest.raises(Conflict, match=f"process {holder.pid}\\)"), claim_state_directory(tmp_path):
                 pass
             holder.kill()
             holder.wait()
