@@ -1,0 +1,1 @@
+"""One file per engine; `interface` is what each of them offers."""

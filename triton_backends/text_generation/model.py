@@ -1,0 +1,121 @@
+"""Triton's entry to text generation: checks each request and hands it to the scheduler's thread."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from triton_backends.runtime.parameters import InvalidParameter, model_parameter, parse_parameters
+from triton_backends.runtime.replies import Reply, ReplyPump
+from triton_backends.runtime.tensors import inputs_by_name
+from triton_backends.runtime.triton import Array, Request, log, require_numpy_1
+from triton_backends.text_generation.detokenizer import token_bytes
+from triton_backends.text_generation.engines.interface import Sequence as TextSequence
+from triton_backends.text_generation.engines.interface import TokenIds
+from triton_backends.text_generation.engines.onnxruntime_graph import DecoderGraph
+from triton_backends.text_generation.engines.onnxruntime_slots import SlotEngine
+from triton_backends.text_generation.generation import Generation, Vocabulary
+from triton_backends.text_generation.grammar import Grammars
+from triton_backends.text_generation.model_files import BrokenModel, GenerationFacts, read_facts, read_text
+from triton_backends.text_generation.options import GenerationOptions, read_options
+from triton_backends.text_generation.sampling import Constraint, new_samplers
+from triton_backends.text_generation.scheduler import QueueFull, Scheduler
+
+
+class TritonPythonModel:
+    """One instance of a text model; the name and the methods are Triton's."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        require_numpy_1()
+        config = json.loads(args["model_config"])
+        if not config.get("model_transaction_policy", {}).get("decoupled"):
+            raise BrokenModel("config.pbtxt must say model_transaction_policy { decoupled: true }")
+        directory = Path(args["model_repository"], args["model_version"])
+        self._facts = read_facts(directory)
+        tokenizer_json = read_text(directory / "tokenizer.json")
+        self._prompts = Prompts(tokenizer_json, self._facts)
+        self._grammars = Grammars(tokenizer_json, self._facts.vocab_size, self._facts.eos_token_ids)
+        self._vocabulary = Vocabulary(token_bytes(tokenizer_json), frozenset(self._facts.eos_token_ids))
+        graph = DecoderGraph(
+            directory / (config.get("default_model_filename") or "model.onnx"),
+            self._facts,
+            rows=model_parameter(config, "slots", 8, low=1),
+            threads=model_parameter(config, "threads", 2),
+        )
+        engine = SlotEngine(graph, self._facts)
+        self._scheduler = Scheduler(engine, queue=model_parameter(config, "queue", 64))
+        self._pump = ReplyPump()
+        self._scheduler.start()
+        log(
+            f"{args['model_name']}: {graph.rows} slots of {self._facts.context_length} tokens, key-value cache up to "
+            f"{graph.cache_bytes} bytes, every step runs {'all' if engine.decodes_all_rows else 'the busy'} rows"
+        )
+
+    def execute(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            reply = self._pump.open(request.get_response_sender(), frozenset(request.requested_output_names()))
+            try:
+                self._scheduler.submit(self._generation(request, reply))
+            except InvalidParameter as error:
+                reply.fail(str(error), "INVALID_ARG")
+            except QueueFull as error:
+                reply.fail(str(error), "UNAVAILABLE")
+
+    def finalize(self) -> None:
+        self._scheduler.close()
+        self._pump.close()
+
+    def _generation(self, request: Request, reply: Reply) -> Generation:
+        options = read_options(parse_parameters(request.parameters()))
+        prompt = self._prompts.read(inputs_by_name(request).get("text_input"))
+        generation = Generation(options, self._vocabulary, reply)
+        for sampler in new_samplers(options, self._constraints(options)):
+            generation.add(TextSequence(prompt, sampler))
+        return generation
+
+    def _constraints(self, options: GenerationOptions) -> list[Constraint | None]:
+        if options.grammar is None:
+            return [None] * options.n
+        compiled = self._grammars.compile(options.grammar)
+        return [compiled.copy() for _ in range(options.n)]
+
+
+class Prompts:
+    """Turns `text_input` into token ids that leave room for an answer."""
+
+    def __init__(self, tokenizer_json: str, facts: GenerationFacts) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._facts = facts
+
+    def read(self, text_input: Array | None) -> TokenIds:
+        """Shapes: BYTES[1] -> INT64[tokens]. Raises: InvalidParameter."""
+        if text_input is None or text_input.size != 1:
+            raise InvalidParameter("text_input must hold exactly one string, BYTES[1]")
+        try:
+            text = bytes(text_input.reshape(-1)[0]).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidParameter(f"text_input is not UTF-8: {error.reason} at byte {error.start}") from None
+        token_ids = self._token_ids(text)
+        limit = self._facts.context_length
+        if len(token_ids) >= limit:
+            raise InvalidParameter(
+                f"the prompt has {len(token_ids)} tokens; the model's context length is {limit} tokens, "
+                "of which at least one is for the answer"
+            )
+        return np.array(token_ids, np.int64)
+
+    def _token_ids(self, text: str) -> list[int]:
+        bos = self._facts.bos_token_id
+        token_ids: list[int] = self._tokenizer.encode(text).ids
+        if bos is not None and token_ids[:2] == [bos, bos]:
+            # The text (a rendered chat template) brought its own.
+            token_ids = token_ids[1:]
+        if not token_ids:
+            token_ids = [self._facts.eos_token_ids[0] if bos is None else bos]
+        return token_ids

@@ -1,0 +1,147 @@
+"""Chooses the next token from one row of logits; what it chooses depends on that row and its own seed alone.
+
+Every array here is one row: numpy's results for a row of a batch may differ in the last bit with the batch's size,
+and then the same seed would not give the same text beside other requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triton_backends.text_generation.options import GenerationOptions
+
+Logits = NDArray[np.float32]
+
+# The nucleus is first looked for among this many most likely tokens: sorting a whole vocabulary costs more than a step.
+NUCLEUS_GUESS = 128
+SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
+
+
+class Constraint(Protocol):
+    """Says which tokens may come next, and is told which one did."""
+
+    def allowed(self) -> NDArray[np.bool_]: ...
+    def accept(self, token_id: int) -> None: ...
+    def finished(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """The chosen token, its probability under the model's unmodified softmax, and the most likely tokens."""
+
+    token_id: int
+    probability: float
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(slots=True)
+class Sampler:
+    """The random state and history of one candidate."""
+
+    options: GenerationOptions
+    random: np.random.Generator
+    constraint: Constraint | None = None
+    _counts: dict[int, int] = field(default_factory=dict)
+
+    def choose(self, logits: Logits) -> Sampled:
+        """Shapes: FP32[vocabulary], left unchanged. Raises: FloatingPointError for logits that are not numbers."""
+        peak = float(logits.max())
+        if not np.isfinite(peak):
+            raise FloatingPointError("the model's logits are not finite numbers")
+        total = float(np.exp(logits - np.float32(peak)).sum(dtype=np.float64))
+        log_total = peak + float(np.log(total))
+        token_id = self._pick(self._shaped(logits), self.options)
+        if self.constraint is not None:
+            self.constraint.accept(token_id)
+        if self._penalized():
+            self._counts[token_id] = self._counts.get(token_id, 0) + 1
+        probability = float(np.exp(float(logits[token_id]) - log_total))
+        top = _top_logprobs(logits, log_total, self.options.logprobs)
+        return Sampled(token_id, min(1.0, max(probability, SMALLEST_PROBABILITY)), top)
+
+    def finished(self) -> bool:
+        """Whether the grammar leaves nothing to add."""
+        return self.constraint is not None and self.constraint.finished()
+
+    def _penalized(self) -> bool:
+        return bool(self.options.frequency_penalty or self.options.presence_penalty)
+
+    def _shaped(self, logits: Logits) -> Logits:
+        """The logits after penalties (on the tokens generated so far) and the grammar."""
+        if not self._counts and self.constraint is None:
+            return logits
+        shaped = logits.copy()
+        for token_id, count in self._counts.items():
+            shaped[token_id] -= count * self.options.frequency_penalty + self.options.presence_penalty
+        if self.constraint is not None:
+            shaped[~self.constraint.allowed()] = -np.inf
+        return shaped
+
+    def _pick(self, logits: Logits, options: GenerationOptions) -> int:
+        if options.temperature == 0:
+            return int(logits.argmax())
+        scaled = (logits - logits.max()) / np.float32(options.temperature)
+        draw = self.random.random()
+        if options.top_k:
+            token_ids = _most_likely(scaled, options.top_k)
+            return _draw(token_ids, np.exp(scaled[token_ids].astype(np.float64)), options.top_p, draw)
+        return _nucleus(scaled, options.top_p, draw)
+
+
+def new_samplers(options: GenerationOptions, constraints: list[Constraint | None]) -> list[Sampler]:
+    """One sampler a candidate; the same seed gives candidate i the same random numbers whatever `n` is."""
+    # SeedSequence takes no negative numbers.
+    seed = None if options.seed is None else options.seed % 2**64
+    root = np.random.SeedSequence(seed)
+    return [
+        Sampler(options, np.random.Generator(np.random.PCG64(child)), constraint)
+        for child, constraint in zip(root.spawn(len(constraints)), constraints, strict=True)
+    ]
+
+
+def _most_likely(scores: Logits, count: int) -> NDArray[np.int64]:
+    """Token ids from the most to the least likely; equal ones by id."""
+    if count < scores.size:
+        found = np.sort(np.argpartition(scores, scores.size - count)[scores.size - count :])
+        return found[np.argsort(-scores[found], kind="stable")]
+    return np.argsort(-scores, kind="stable")
+
+
+def _nucleus(scaled: Logits, top_p: float, draw: float) -> int:
+    weights = np.exp(scaled)
+    total = float(weights.sum(dtype=np.float64))
+    if top_p >= 1:
+        return _inverse_cdf(np.cumsum(weights, dtype=np.float64), draw)
+    token_ids = _most_likely(scaled, NUCLEUS_GUESS)
+    found = weights[token_ids].astype(np.float64)
+    if found.sum() < top_p * total:
+        token_ids = _most_likely(scaled, scaled.size)
+        found = weights[token_ids].astype(np.float64)
+    return _draw(token_ids, found, top_p, draw, total)
+
+
+def _draw(
+    token_ids: NDArray[np.int64], weights: NDArray[np.float64], top_p: float, draw: float, total: float | None = None
+) -> int:
+    """One of the fewest most likely tokens whose weights reach `top_p` of the total."""
+    running = np.cumsum(weights)
+    goal = top_p * (running[-1] if total is None else total)
+    kept = running[: int(np.searchsorted(running, goal)) + 1]
+    return int(token_ids[_inverse_cdf(kept, draw)])
+
+
+def _inverse_cdf(running: NDArray[np.float64], draw: float) -> int:
+    # `right` skips tokens of no weight; the last one that has some ends the row.
+    last = int(np.searchsorted(running, running[-1]))
+    return min(int(np.searchsorted(running, draw * running[-1], side="right")), last)
+
+
+def _top_logprobs(logits: Logits, log_total: float, count: int) -> tuple[tuple[int, float], ...]:
+    if not count:
+        return ()
+    token_ids: Any = _most_likely(logits, count)
+    return tuple((int(token_id), float(logits[token_id]) - log_total) for token_id in token_ids)
