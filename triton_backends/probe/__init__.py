@@ -1,0 +1,1 @@
+"""The self-test backend (see model.py)."""
