@@ -1,0 +1,159 @@
+"""The HTTP application: lean routes in front, FastAPI behind, both built from the list of dialects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from control_plane.edge.http import documents
+from control_plane.edge.http.door import Door
+from control_plane.edge.http.duties import Duties, Rules
+from control_plane.edge.http.handlers import add_handlers
+from control_plane.edge.http.lean import LeanRoute, LeanRoutes, Limits, pattern_of
+from control_plane.edge.http.operations import (
+    Metrics,
+    TritonMetrics,
+    document_route,
+    document_routes,
+    metrics_routes,
+    no_triton_metrics,
+)
+from control_plane.edge.http.routing import Declared, Dialect, Document, Routes
+from control_plane.edge.tallies import Collector, Tallies
+from control_plane.services.registry import Services
+
+_EXPOSED = ["X-Request-ID", "X-API-Version", "X-Total-Count", "Retry-After"]
+_ACCEPTED = ["Authorization", "X-API-Key", "Content-Type", "X-Request-ID", "Idempotency-Key"]
+_WHOLE = Document(
+    path="/openapi.json",
+    server="",
+    title="tritonplane",
+    version="1.0.0",
+    description="A control plane beside NVIDIA Triton Inference Server: every API of it.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """Contract 9. `debug` puts traces into the bodies of 500s; `hide_pid` keeps it out of /health/live."""
+
+    max_body_bytes: int = 16 * 1024 * 1024
+    max_upload_bytes: int = 8 * 1024 * 1024 * 1024
+    cors_origins: tuple[str, ...] = ()
+    metrics_auth: bool = False
+    debug: bool = False
+    hide_pid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Mounted:
+    """A declared route where it answers. A mirror (any mount but the first) is left out of the documents."""
+
+    path: str
+    route: Declared
+    is_mirror: bool
+
+
+def build_http(
+    services: Services,
+    config: HttpConfig,
+    dialects: Sequence[Dialect],
+    triton_metrics: TritonMetrics = no_triton_metrics,
+) -> ASGIApp:
+    """Call it inside the event loop that serves."""
+    mounted = [*_mounted_routes(dialects), *_own_routes(config, dialects)]
+    lean = [route for dialect in dialects for route in _mounted_lean(dialect, services)]
+    door, tallies = Door(services.access, services.health), Tallies()
+    app = _fastapi(mounted)
+    app.state.services, app.state.http_config = services, config
+    app.state.metrics = Metrics(Collector(tallies, services), triton_metrics)
+    app.state.documents = _documents(app, dialects, services, mounted)
+    add_handlers(app, _methods(mounted, lean), debug=config.debug)
+    behind = Duties(app, door, tallies, _rules(mounted, config))
+    front: ASGIApp = LeanRoutes(lean, door, tallies, Limits(config.max_body_bytes, config.debug), behind)
+    return _with_cors(front, config.cors_origins)
+
+
+def _mounted_routes(dialects: Sequence[Dialect]) -> Iterator[_Mounted]:
+    for dialect in dialects:
+        for mount in dialect.mounts:
+            for route in dialect.routes.declared:
+                yield _Mounted(mount + route.path, route, mount != dialect.mounts[0])
+
+
+def _own_routes(config: HttpConfig, dialects: Sequence[Dialect]) -> Iterator[_Mounted]:
+    own: list[Routes] = [metrics_routes(needs_viewer=config.metrics_auth), document_routes()]
+    own += [document_route(dialect.document.path) for dialect in dialects if dialect.document]
+    for routes in own:
+        yield from (_Mounted(route.path, route, is_mirror=False) for route in routes.declared)
+
+
+def _mounted_lean(dialect: Dialect, services: Services) -> Iterator[LeanRoute[Any]]:
+    for mount in dialect.mounts:
+        yield from (replace(route, template=mount + route.template) for route in dialect.lean(services))
+
+
+def _fastapi(mounted: Sequence[_Mounted]) -> FastAPI:
+    app = FastAPI(title=_WHOLE.title, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    for place in mounted:
+        options = dict(place.route.options)
+        if place.is_mirror:
+            options["include_in_schema"] = False
+        app.add_api_route(place.path, place.route.endpoint, methods=[place.route.method], **options)
+    return app
+
+
+def _rules(mounted: Sequence[_Mounted], config: HttpConfig) -> Rules:
+    return Rules(
+        public=frozenset(place.path for place in mounted if place.route.is_public),
+        uploads=[pattern_of(place.path) for place in mounted if place.route.takes_upload],
+        max_body_bytes=config.max_body_bytes,
+        max_upload_bytes=config.max_upload_bytes,
+        debug=config.debug,
+    )
+
+
+def _methods(mounted: Sequence[_Mounted], lean: Sequence[LeanRoute[Any]]) -> Callable[[str], list[str]]:
+    """Which methods a path has, over both kinds of routes; none where there is no such path."""
+    known = [(pattern_of(place.path), place.route.method) for place in mounted]
+    known += [(pattern_of(route.template), route.method) for route in lean]
+    return lambda path: sorted({method for pattern, method in known if pattern.fullmatch(path)})
+
+
+def _documents(
+    app: FastAPI, dialects: Sequence[Dialect], services: Services, mounted: Sequence[_Mounted]
+) -> dict[str, Callable[[], documents.Json]]:
+    """Each is built when it is first asked for."""
+    public = frozenset(place.path for place in mounted if place.route.is_public)
+    lean = [replace(route, template=d.mounts[0] + route.template) for d in dialects for route in d.lean(services)]
+    whole = documents.Covered(app.routes, lean, public)
+    built: dict[str, Callable[[], documents.Json]] = {_WHOLE.path: cache(partial(documents.build, _WHOLE, whole))}
+    for dialect in dialects:
+        if dialect.document:
+            paths = {route.path for route in dialect.routes.declared}
+            own = documents.Covered(_routes_at(app, paths), dialect.lean(services), public)
+            built[dialect.document.path] = cache(partial(documents.build, dialect.document, own))
+    return built
+
+
+def _routes_at(app: FastAPI, paths: set[str]) -> list[BaseRoute]:
+    return [route for route in app.routes if getattr(route, "path", None) in paths]
+
+
+def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=_ACCEPTED,
+        expose_headers=_EXPOSED,
+    )

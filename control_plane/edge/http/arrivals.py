@@ -1,0 +1,50 @@
+"""What is read off a request before anything else: its id, its declared size, its credentials."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Mapping
+from urllib.parse import parse_qs
+
+from control_plane.domain.errors import PayloadTooLarge
+from control_plane.services.access import Presented
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+# Unique without a system call per request: randomness once per process, then a number.
+_PROCESS, _NUMBERS = os.urandom(8).hex().encode(), itertools.count(1)
+
+
+def request_id_of(headers: Mapping[bytes, bytes]) -> str:
+    """The caller's own id where it is a usable one, else a new one."""
+    given = headers.get(b"x-request-id")
+    usable = given if given is not None and _REQUEST_ID.fullmatch(given) else b"req_%s%08x" % (_PROCESS, next(_NUMBERS))
+    return usable.decode()
+
+
+def credentials_of(headers: Mapping[bytes, bytes], query: bytes) -> tuple[bytes, bytes]:
+    """The values of Authorization and X-API-Key. `query` is the query string where a token may stand in it, else b''.
+
+    An EventSource cannot set headers (C-AUTH-09); a header wins over the query.
+    """
+    authorization, api_key = headers.get(b"authorization", b""), headers.get(b"x-api-key", b"")
+    if query and not authorization and b"token=" in query:
+        tokens = parse_qs(query.decode("latin-1")).get("token", [])
+        authorization = f"Bearer {tokens[0]}".encode() if tokens else b""
+    return authorization, api_key
+
+
+def presented_in(authorization: bytes, api_key: bytes) -> Presented:
+    return Presented(authorization.decode("latin-1") or None, api_key.decode("latin-1") or None)
+
+
+def check_declared_size(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
+    """Raises PayloadTooLarge. A body that declares nothing is counted while it is read."""
+    declared = headers.get(b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > limit_bytes:
+        raise too_large(limit_bytes)
+
+
+def too_large(limit_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is over {limit_bytes} bytes", limit_bytes=limit_bytes)

@@ -1,0 +1,141 @@
+"""How a dialect declares its comfortable routes, and how a route says who may call it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from control_plane.domain.access import Principal, Role
+from control_plane.edge.http.lean import LeanRoute
+from control_plane.services.access import Access
+from control_plane.services.registry import Services
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Endpoint = Callable[P, Awaitable[R]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A caller whose role has not been compared yet."""
+
+    principal: Principal
+    needed: Role
+
+
+class Needs:
+    """The least role of a route. FastAPI runs it before it validates the request, so it compares nothing yet."""
+
+    def __init__(self, role: Callable[[Access], Role]) -> None:
+        self._role = role
+
+    def __call__(self, connection: HTTPConnection) -> Asking:
+        services: Services = connection.app.state.services
+        return Asking(connection.scope["state"]["principal"], self._role(services.access))
+
+
+Viewer = Annotated[Principal, Depends(Needs(lambda access: Role.VIEWER))]
+Inferrer = Annotated[Principal, Depends(Needs(lambda access: Role.USER))]
+Manager = Annotated[Principal, Depends(Needs(lambda access: access.management_role))]
+Admin = Annotated[Principal, Depends(Needs(lambda access: Role.ADMIN))]
+
+
+def _services(connection: HTTPConnection) -> Services:
+    services: Services = connection.app.state.services
+    return services
+
+
+def _request_id(connection: HTTPConnection) -> str:
+    request_id: str = connection.scope["state"]["request_id"]
+    return request_id
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+RequestId = Annotated[str, Depends(_request_id)]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A comfortable route: what FastAPI's `add_api_route` is given, and what only we know of it."""
+
+    method: str
+    path: str
+    endpoint: Callable[..., Any]
+    options: Mapping[str, Any]
+    is_public: bool
+    takes_upload: bool
+
+
+class Routes:
+    """The comfortable routes of a dialect, in the order they are declared."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.declared: list[Declared] = []
+
+    def get(self, path: str, **options: Any) -> Callable[[Endpoint[P, R]], Endpoint[P, R]]:
+        return self._route("GET", path, options)
+
+    def post(self, path: str, **options: Any) -> Callable[[Endpoint[P, R]], Endpoint[P, R]]:
+        return self._route("POST", path, options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[Endpoint[P, R]], Endpoint[P, R]]:
+        return self._route("DELETE", path, options)
+
+    def _route(self, method: str, path: str, options: dict[str, Any]) -> Callable[[Endpoint[P, R]], Endpoint[P, R]]:
+        """Two options are ours: `is_public` (credentials are ignored) and `takes_upload` (the larger body limit)."""
+        is_public, takes_upload = options.pop("is_public", False), options.pop("takes_upload", False)
+
+        def declare(endpoint: Endpoint[P, R]) -> Endpoint[P, R]:
+            entered = endpoint if is_public else entered_by_role(endpoint)
+            self.declared.append(
+                Declared(method, path, entered, {"tags": [self.tag], **options}, is_public, takes_upload)
+            )
+            return endpoint
+
+        return declare
+
+
+def entered_by_role(endpoint: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    """The endpoint behind the comparison of roles, which comes after the request's form (C-ERR-09).
+
+    Every endpoint that is not public has a parameter `caller`, a Viewer, Inferrer, Manager or Admin.
+    """
+
+    @wraps(endpoint)
+    async def entered(*, caller: Asking, **values: Any) -> R:
+        caller.principal.require(caller.needed)
+        return await endpoint(caller=caller.principal, **values)
+
+    return entered
+
+
+def no_lean_routes(services: Services) -> Sequence[LeanRoute[Any]]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A dialect's own OpenAPI document, served at `path`; `server` is the prefix its paths stand under."""
+
+    path: str
+    server: str
+    title: str
+    version: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One public API over HTTP. `mounts` are the prefixes under which its paths answer."""
+
+    name: str
+    routes: Routes
+    lean: Callable[[Services], Sequence[LeanRoute[Any]]] = no_lean_routes
+    mounts: tuple[str, ...] = ("",)
+    document: Document | None = field(default=None)
