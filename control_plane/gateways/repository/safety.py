@@ -30,6 +30,7 @@ _PICKLE_TEXT_BYTES = 2**20
 # The second byte of every CPython magic number since 3.0, then the line end that all of them carry.
 _BYTECODE = re.compile(rb".[\x0b-\x0e]\r\n", re.DOTALL)
 _SNIFFED_BYTES = 512
+EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from control_plane.gateways.repository.manifest import artifact_of, digest_of, l
 from control_plane.gateways.repository.pbtxt import ModelConfig, config_signature, parse_config, render_config
 from control_plane.gateways.repository.safety import ImportLimits
 from control_plane.gateways.repository.sealing import link_files, reveal, seal
-from control_plane.gateways.repository.sources import Intake, take_overrides, take_source
+from control_plane.gateways.repository.sources import take_overrides, take_source
+from control_plane.gateways.repository.staging import Intake
 from control_plane.ports import Clock, OnnxInspector, OnnxModel, Publication
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -43,21 +44,22 @@ class Origin:
     created_by: str
 
 
-class Repository:
+class LocalRepository:
     """One instance per state directory; file work runs in threads, strangers' files open in a child process."""
 
     def __init__(
         self,
-        layout: Layout,
+        state: Path,
         inspector: OnnxInspector,
         clock: Clock,
         abilities: Abilities,
         limits: ImportLimits | None = None,
     ) -> None:
-        self._layout, self._inspector, self._clock = layout, inspector, clock
+        self._layout, self._inspector, self._clock = Layout(state), inspector, clock
         self._abilities = abilities
         self._limits = limits or ImportLimits()
         self._active: set[str] = set()
+        self._layout.create()
 
     async def publish(self, publication: Publication) -> Revision:
         """Stage, validate, hash, then rename into place.

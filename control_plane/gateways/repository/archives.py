@@ -1,0 +1,66 @@
+"""Takes a model directory out of a zip file without letting the archive say where its files go."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from control_plane.domain.errors import InvalidRequest, PayloadTooLarge
+from control_plane.gateways.repository.layout import CONFIG, VERSION
+from control_plane.gateways.repository.safety import EXECUTABLE, check_entry, check_path
+from control_plane.gateways.repository.staging import CHUNK_BYTES, Intake, one_version
+
+_MIB = 2**20
+# Weights hardly compress; what grows more than this is made to fill a disk.
+_GROWTH_MAX = 100
+_ALWAYS_FINE_BYTES = 64 * _MIB
+_ENCRYPTED = 0x1
+_UNIX = 3  # ZipInfo.create_system of archives whose attributes hold a file mode
+
+
+def take_zip(source: Path, label: str, intake: Intake) -> None:
+    """Stage the model directory in a zip file, at its top or in its only folder.
+
+    Raises: InvalidRequest, PayloadTooLarge.
+    """
+    try:
+        with zipfile.ZipFile(source) as archive:
+            entries = _checked(archive, intake, source.stat().st_size)
+            for entry, path in zip(entries, _paths([entry.filename for entry in entries]), strict=True):
+                with archive.open(entry) as content:
+                    chunks = iter(lambda content=content: content.read(CHUNK_BYTES), b"")  # type: ignore[misc]
+                    intake.write(chunks, path, is_executable=bool(_mode(entry) & EXECUTABLE))
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+        raise InvalidRequest(f"{label!r} is no zip file that can be read: {error}") from error
+
+
+def _checked(archive: zipfile.ZipFile, intake: Intake, packed_bytes: int) -> list[zipfile.ZipInfo]:
+    for entry in archive.infolist():
+        check_path(entry.filename.rstrip("/"))
+        check_entry(entry.filename, _mode(entry) or stat.S_IFREG)
+        if entry.flag_bits & _ENCRYPTED:
+            raise InvalidRequest(f"{entry.filename!r} is encrypted", path=entry.filename)
+    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    if len(entries) > intake.limits.files:
+        raise PayloadTooLarge(f"the archive has more than {intake.limits.files} files")
+    unpacked_bytes = sum(entry.file_size for entry in entries)
+    if unpacked_bytes > max(_ALWAYS_FINE_BYTES, _GROWTH_MAX * packed_bytes):
+        raise PayloadTooLarge(f"the archive would grow to {unpacked_bytes} bytes, over {_GROWTH_MAX} times its size")
+    return entries
+
+
+def _mode(entry: zipfile.ZipInfo) -> int:
+    mode = entry.external_attr >> 16 if entry.create_system == _UNIX else 0
+    return mode if stat.S_IFMT(mode) else mode | stat.S_IFREG
+
+
+def _paths(names: Sequence[str]) -> list[str]:
+    """Where each file goes in the revision: the only top folder is left away, the one version becomes `1/`."""
+    tops = {name.partition("/")[0] for name in names}
+    if CONFIG not in names and len(tops) == 1 and all("/" in name for name in names):
+        names = [name.partition("/")[2] for name in names]
+    version = one_version({name.partition("/")[0] for name in names if "/" in name})
+    return [f"{VERSION}/{name.partition('/')[2]}" if name.startswith(f"{version}/") else name for name in names]
