@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from control_plane.domain.errors import Conflict, Unavailable
+from control_plane.domain.errors import Conflict, InvalidRequest, Unavailable
 from control_plane.gateways.state.migrations import to_head
 
 CHECK_TIMEOUT_S = 2.0
@@ -57,18 +58,28 @@ class SqlDatabase:
 async def open_database(url: str) -> AsyncIterator[SqlDatabase]:
     """The database at `url`, migrated to the present version.
 
-    Raises: Conflict when it is of a newer version of the product, or is no database.
+    Raises: InvalidRequest for another kind of database, Conflict when it is of a newer version of the product or is
+    no database at all.
     """
-    engine = create_async_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _configure_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    engine = create_async_engine(_sqlite(url))
+    event.listen(engine.sync_engine, "connect", _configure_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
     database = SqlDatabase(engine)
     try:
         await _migrate(database)
         yield database
     finally:
         await engine.dispose()
+
+
+def _sqlite(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InvalidRequest("the database URL is not one: it looks like 'sqlite:////absolute/path.db'") from error
+    if parsed.get_backend_name() != "sqlite":
+        raise InvalidRequest("this version keeps its state in SQLite only: the database URL must begin with 'sqlite:'")
+    return parsed.set(drivername="sqlite+aiosqlite")
 
 
 async def _migrate(database: SqlDatabase) -> None:
@@ -86,7 +97,7 @@ async def _translated() -> AsyncIterator[None]:
         yield
     except IntegrityError:
         raise
-    except DBAPIError as error:
+    except (DBAPIError, NoConnectionLeft) as error:
         raise Unavailable("the database does not answer") from error
 
 

@@ -17,7 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, select, text, update
 
-from control_plane.domain.errors import Conflict, Unavailable
+from control_plane.domain.errors import Conflict, InvalidRequest, Unavailable
 from control_plane.domain.models import ModelRecord
 from control_plane.gateways.state import SqlModelStore, migrations, open_database
 from control_plane.gateways.state.migrations import steps
@@ -86,6 +86,21 @@ async def test_a_database_of_a_newer_version_is_refused_in_one_sentence(url: str
     with pytest.raises(Conflict, match=r"newer version of tritonplane .*'r9999'.*'r0001'"):
         async with open_database(url):
             pass
+
+
+@pytest.mark.parametrize(
+    "wrong", ["postgresql://host/name", "postgresql+asyncpg://u:p@host/name", "state.db", "", "://"]
+)
+async def test_a_database_that_is_not_sqlite_is_refused_in_one_sentence(wrong: str) -> None:
+    with pytest.raises(InvalidRequest, match="the database URL"):
+        async with open_database(wrong):
+            pass
+
+
+async def test_a_url_without_a_driver_is_enough(tmp_path: Path) -> None:
+    async with open_database(f"sqlite:///{tmp_path}/own.db") as database:
+        await database.check()
+    assert (tmp_path / "own.db").exists()
 
 
 async def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(url: str, tmp_path: Path) -> None:
