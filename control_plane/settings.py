@@ -81,7 +81,6 @@ class Settings(BaseSettings):
     triton_bin: Path | None = Field(None, description="the path of a tritonserver program")
     import_root: Path | None = Field(None, description="the directory that models may be imported from")
     import_allow_code: bool = Field(False, description="true or false")
-    default_model: str | None = Field(None, description="the name of a model")
     auto_load: bool = Field(False, description="true or false")
     max_concurrent_loads: int = Field(1, ge=1, le=64, description="a number, 1 to 64")
     device_fallback: bool = Field(False, description="true or false")
@@ -99,6 +98,7 @@ class Settings(BaseSettings):
     metrics_auth: bool = Field(False, description="true or false")
 
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="a number of bytes, at least 1024")
+    max_upload_bytes: int = Field(8 * 2**30, ge=1024, description="a number of bytes, at least 1024")
     cors_origins: Texts = Field((), description="origins separated by commas")
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
