@@ -1,0 +1,72 @@
+"""Tokens out of a real Triton: whole, apart from each other, and ended when nobody listens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import grpc
+import httpx
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from tests.product import ServerProcess
+
+PROMPTS = ("def read_file(path):\n", "class Stack:\n    def __init__(self")
+
+
+def body(prompt: str, max_length: int = 40, **options: object) -> dict[str, object]:
+    return {"model_id": "stdlib-coder", "input_data": {"text": prompt}, "max_length": max_length, "seed": 3, **options}
+
+
+async def streamed(client: httpx.AsyncClient, prompt: str) -> list[dict[str, object]]:
+    events = []
+    async with client.stream("POST", "/inference/stream", json=body(prompt)) as answer:
+        assert answer.status_code == httpx.codes.OK
+        async for line in answer.aiter_lines():
+            if line.startswith("data: {"):
+                events.append(json.loads(line.removeprefix("data: ")))
+    return events
+
+
+async def test_two_clients_at_once_each_get_the_text_they_would_get_alone(product: ServerProcess) -> None:
+    async with httpx.AsyncClient(base_url=product.url, headers=product.headers, timeout=60) as client:
+        alone = [(await client.post("/inference", json=body(prompt))).json()["output"] for prompt in PROMPTS]
+        together = await asyncio.gather(*(streamed(client, prompt) for prompt in PROMPTS))
+
+    for output, events in zip(alone, together, strict=True):
+        assert "".join(str(event["token"]) for event in events) == output["text"]
+        assert [event["index"] for event in events] == list(range(len(output["tokens"])))
+        assert [event.get("is_final", False) for event in events].count(True) == 1
+        assert events[-1]["finish_reason"] == output["finish_reason"]
+    assert alone[0]["text"] != alone[1]["text"]
+
+
+def responses_of(product: ServerProcess) -> int:
+    """How many responses Triton has sent for the model, by its own statistics."""
+    with grpc.insecure_channel(product.triton_target) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        (stats,) = stub.ModelStatistics(service_pb2.ModelStatisticsRequest(name="stdlib-coder--r1")).model_stats
+    return sum(each.success.count + each.fail.count for each in stats.response_stats.values())
+
+
+async def test_a_client_that_leaves_stops_the_generation_inside_triton(product: ServerProcess) -> None:
+    before = responses_of(product)
+    async with httpx.AsyncClient(base_url=product.url, headers=product.headers, timeout=60) as client:
+        wanted = body("import", 900, temperature=1.5)
+        async with client.stream("POST", "/inference/stream", json=wanted) as answer:
+            async for line in answer.aiter_lines():
+                if line.startswith("data: "):
+                    break
+
+    await asyncio.sleep(1)
+    first = responses_of(product) - before
+    await asyncio.sleep(1)
+    second = responses_of(product) - before
+
+    assert 1 <= first < 800
+    assert second == first
+    started = time.monotonic()
+    async with httpx.AsyncClient(base_url=product.url, headers=product.headers, timeout=60) as client:
+        (await client.post("/inference", json=body("x", 4))).raise_for_status()
+    assert time.monotonic() - started < 5

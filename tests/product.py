@@ -1,0 +1,114 @@
+"""The real server as a process: started by its own command, on free ports, in a state directory of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+TRITONPLANE = Path(sys.executable).parent / "tritonplane"
+READY_TIMEOUT_S = 90
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@dataclass
+class ServerProcess:
+    """`settings` are TRITONPLANE_ variables without the prefix."""
+
+    state_dir: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] | None = None
+
+    def __post_init__(self) -> None:
+        self.port, self.grpc_port = free_ports(2)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def grpc_target(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    @property
+    def admin_key(self) -> str:
+        return (self.state_dir / "admin.key").read_text().strip()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.admin_key}"}
+
+    @property
+    def log(self) -> str:
+        return (self.state_dir.parent / f"{self.state_dir.name}.log").read_text()
+
+    @property
+    def triton_pid(self) -> int:
+        """The tritonserver that is our child now."""
+        assert self.process is not None
+        children = psutil.Process(self.process.pid).children()
+        return next(child.pid for child in children if "tritonserver" in child.name())
+
+    @property
+    def triton_target(self) -> str:
+        """Where Triton itself answers gRPC, on loopback; what a client never sees."""
+        ports = [word for word in psutil.Process(self.triton_pid).cmdline() if word.startswith("--grpc-port=")]
+        return f"127.0.0.1:{ports[0].removeprefix('--grpc-port=')}"
+
+    def environment(self) -> dict[str, str]:
+        own = {"HOST": "127.0.0.1", "PORT": str(self.port), "GRPC_PORT": str(self.grpc_port)}
+        own |= {"STATE_DIR": str(self.state_dir), **self.settings}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRITONPLANE_")}
+        return {**inherited, **{f"TRITONPLANE_{name}": value for name, value in own.items()}}
+
+    def start(self, *arguments: str) -> ServerProcess:
+        with (self.state_dir.parent / f"{self.state_dir.name}.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [TRITONPLANE, "serve", *arguments], env=self.environment(), stdout=log, stderr=log, text=True
+            )
+        return self
+
+    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> ServerProcess:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            assert self.process.poll() is None, f"the server ended:\n{self.log[-4000:]}"
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/health/ready").status_code == httpx.codes.OK:
+                    return self
+            time.sleep(0.05)
+        raise AssertionError(f"not ready after {timeout_s} s:\n{self.log[-4000:]}")
+
+    def client(self, **options: object) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers=self.headers, timeout=60, **options)  # type: ignore[arg-type]
+
+    def stop(self, timeout_s: float = 60) -> int:
+        """SIGTERM, as an operator would; the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
