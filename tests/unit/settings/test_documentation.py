@@ -21,7 +21,7 @@ def default_of(name: str) -> str:
 
 
 def test_every_setting_has_a_row_with_its_default() -> None:
-    rows = re.findall(r"^\| `TRITONPLANE_([A-Z_]+)` \| `?([^|`]+)`? \| .{3,} \|$", PAGE.read_text(), flags=re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z_]+)` \| `?([^|`]+)`? \| .{3,} \|$", PAGE.read_text(), flags=re.MULTILINE)
     assert {name.lower(): default for name, default in rows} == {
         name: default_of(name) for name in Settings.model_fields
     }
