@@ -4,8 +4,8 @@ Inputs `X` FP32[-1] and `T` BYTES[-1] give `Y` = 2 X + 1 and `R` = each string o
 Output `environment` BYTES[1] is JSON: python, prefix, executable, numpy, and the installed version of each of
 `PACKAGES`, or null. With the request parameter `imports` true they are really imported, which takes a while once.
 
-Shapes: the inputs of `1/golden.json` in the model `tritonplane-probe` give exactly its outputs. A wrong numpy shows here first: it delivers every element of X equal to the first, and outputs
-of no bytes.
+Shapes: the inputs of `1/golden.json` in the model `tritonplane-probe` give exactly its outputs. A wrong numpy shows
+here first: it delivers every element of X equal to the first, and outputs of no bytes.
 """
 
 from __future__ import annotations
