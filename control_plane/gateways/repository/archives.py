@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from control_plane.domain.errors import InvalidRequest, PayloadTooLarge
-from control_plane.gateways.repository.layout import CONFIG, VERSION
+from control_plane.gateways.repository.layout import VERSION
 from control_plane.gateways.repository.safety import EXECUTABLE, check_entry, check_path
 from control_plane.gateways.repository.staging import CHUNK_BYTES, Intake, one_version
 
@@ -60,7 +60,7 @@ def _mode(entry: zipfile.ZipInfo) -> int:
 def _paths(names: Sequence[str]) -> list[str]:
     """Where each file goes in the revision: the only top folder is left away, the one version becomes `1/`."""
     tops = {name.partition("/")[0] for name in names}
-    if CONFIG not in names and len(tops) == 1 and all("/" in name for name in names):
+    if len(tops) == 1 and all("/" in name for name in names) and not min(tops).isdigit():
         names = [name.partition("/")[2] for name in names]
     version = one_version({name.partition("/")[0] for name in names if "/" in name})
     return [f"{VERSION}/{name.partition('/')[2]}" if name.startswith(f"{version}/") else name for name in names]

@@ -81,10 +81,12 @@ def settle_draft(
     described = description or draft.description or _default_description(config)
     if onnx is not None:
         described = _counted(described, onnx)
-        if config.backend == _ONNX:
-            complete_tensors(config, onnx.signature)
-            check_agreement(config, onnx.signature)
-    check_tensors(config)
+    if onnx is not None and config.backend == _ONNX:
+        complete_tensors(config, onnx.signature)
+        check_tensors(config)
+        check_agreement(config, onnx.signature)
+    else:
+        check_tensors(config)
     if config.backend == TEXT:
         described = _settle_text(draft.stage, config, onnx, described)
     return config, described

@@ -32,11 +32,10 @@ class Intake:
             self.write(iter(lambda: origin.read(CHUNK_BYTES), b""), path, is_executable=bool(mode & EXECUTABLE))
 
     def write(self, chunks: Iterator[bytes], path: str, *, is_executable: bool = False) -> None:
-        target = self.stage / check_path(path)
         self._count_file()
-        target.parent.mkdir(parents=True, exist_ok=True)
         size_bytes = 0
-        with target.open("wb") as copy:
+        target = self.stage / check_path(path)
+        with _create(target, path) as copy:
             for chunk in chunks:
                 size_bytes += len(chunk)
                 self._count_bytes(len(chunk), size_bytes, path)
@@ -67,6 +66,14 @@ def one_version(folders: Collection[str]) -> str | None:
             versions=versions[:100],
         )
     return versions[0] if versions else None
+
+
+def _create(target: Path, path: str) -> BinaryIO:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.open("wb")
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise InvalidRequest(f"{path!r} is a file and a folder at once", path=path) from error
 
 
 def _open_plain(source: Path, path: str) -> BinaryIO:
