@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from psutil import Process
 from tritonclient.grpc import service_pb2 as pb
 
 from control_plane.domain.errors import (
@@ -24,7 +25,7 @@ from control_plane.domain.models import Signature
 from control_plane.domain.triton import IndexEntry, Statistics
 from control_plane.gateways.triton import codec
 from control_plane.gateways.triton.channel import Channel
-from control_plane.gateways.triton.executors import resident_bytes
+from control_plane.gateways.triton.executors import executors, lives, resident_bytes
 from control_plane.gateways.triton.failures import translate, unanswered
 from control_plane.gateways.triton.loads import LoadLedger
 
@@ -49,6 +50,7 @@ class Control:
         self._server_pid = server_pid
         self._ledger = ledger or LoadLedger()
         self._refusal = refusal
+        self._stubs: dict[str, Sequence[Process]] = {}  # a dead one can no longer be told from its arguments
 
     async def load(self, directory: str, timeout_s: float) -> None:
         """After TimedOut the load still hangs inside Triton; only a new server ends it."""
@@ -64,15 +66,16 @@ class Control:
         except DomainError:
             self._ledger.answered(directory)
             raise
-        self._ledger.answered(directory)
         self._ledger.loaded(directory)
+        pid = self._server_pid()
+        self._stubs[directory] = () if pid is None else executors(pid, directory)
 
     async def unload(self, directory: str, timeout_s: float) -> None:
         self._check(directory)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._ask("RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name=directory))
-                await self._until_unloaded(directory)
+                await self._until_unloaded(directory, self._stubs.pop(directory, ()))
         except TimeoutError as error:
             raise TimedOut(
                 f"{directory!r} is still finishing its requests after {timeout_s:g} s", timeout_s=timeout_s
@@ -124,14 +127,18 @@ class Control:
         if not entries:
             raise EngineFailed(f"Triton answered the load of {directory!r}, but does not list it")
 
-    async def _until_unloaded(self, directory: str) -> None:
+    async def _until_unloaded(self, directory: str, stubs: Sequence[Process]) -> None:
         # Triton has no event for "the last request has ended", so its index is asked, ever less often.
         wait_s, longest_s = _POLL_S
-        while any(
-            entry.directory == directory and entry.state not in ("", UNAVAILABLE) for entry in await self.index()
-        ):
+        while await self._holds(directory):
+            if stubs and not any(map(lives, stubs)):
+                return  # it waits for requests that died with their process, and would for ever
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 1.5, longest_s)
+
+    async def _holds(self, directory: str) -> bool:
+        entries = await self.index()
+        return any(entry.directory == directory and entry.state not in ("", UNAVAILABLE) for entry in entries)
 
     async def _ask(self, method: str, message: Any, directory: str = "", timeout_s: float = QUESTION_TIMEOUT_S) -> Any:
         try:

@@ -9,6 +9,14 @@ import psutil
 STUB = "triton_python_backend_stub"
 
 
+def lives(process: psutil.Process) -> bool:
+    """A killed stub stays a zombie of its server."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def resident_bytes(server_pid: int, directory: str) -> int | None:
     """Summed over a model's instances; None when no process of its own executes it."""
     sizes = [size for process in executors(server_pid, directory) if (size := _resident(process)) is not None]

@@ -26,6 +26,7 @@ RETRY_AFTER_S = 1
 MESSAGE_MAX = 500
 _PATH = re.compile(r"(?<![\w.:/\\-])/(?:[\w.+@~-]+/)*([\w.+@~-]+)/?")
 _REQUEST_ID = re.compile(r"^\[request id: [^\]]*\] ?")
+_FRAME = re.compile(r"^Failed to process the request\(s\) for model '[^']*', message: ")
 # What a client did wrong, said by the core before the model sees the request (and, in a stream, without a code).
 _INVALID = re.compile(
     r"unexpected (shape|datatype|data-type|inference (input|output))|expected \d+ inputs?|size mismatch"
@@ -69,7 +70,7 @@ def sanitized(text: str) -> str:
 
 
 def _failed(text: str, directory: str) -> DomainError:
-    return EngineFailed(sanitized(text))
+    return EngineFailed(sanitized(_FRAME.sub("", text)))
 
 
 def _crashed(text: str, directory: str) -> DomainError:

@@ -27,6 +27,7 @@ class LoadLedger:
 
     def loaded(self, directory: str) -> None:
         """A directory that loads is free of suspicion."""
+        self._open.discard(directory)
         self._crashed_at_s.pop(directory, None)
 
     def server_died(self, now_s: float) -> None:

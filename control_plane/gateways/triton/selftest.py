@@ -7,9 +7,10 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from control_plane.domain.errors import DomainError, EngineFailed, Unsupported
-from control_plane.domain.tensors import Inference, Tensor, pack
+from control_plane.domain.tensors import Inference, Prediction, Tensor, pack, text_tensor
 from control_plane.gateways.triton.channel import Channel
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.control import Control
@@ -25,18 +26,21 @@ INFERENCE_TIMEOUT_S = 10
 async def selftest(config: TritonConfig, control: Control, channel: Channel, environment: Mapping[str, str]) -> None:
     """Raises: EngineFailed when a tensor does not come back as it must; what loading raises."""
     golden = json.loads((probe_folder(config) / "1" / "golden.json").read_text())
+    expected = _tensors(golden["outputs"])
     await control.load(PROBE, config.selftest_timeout_s)
-    inputs = tuple(_tensor(entry) for entry in golden["inputs"])
     try:
-        answer = await unary(channel, Inference(PROBE, inputs, INFERENCE_TIMEOUT_S))
+        answer = await ask_probe(channel, _tensors(golden["inputs"]), tuple(tensor.name for tensor in expected))
     except DomainError as error:
         raise EngineFailed(f"the self-test inference failed: {error.message}") from error
-    given = {tensor.name: tensor for tensor in answer.outputs}
-    for expected in map(_tensor, golden["outputs"]):
-        if given.get(expected.name) != expected:
-            view = await look(environment)
-            cause = view.fault or f"tensors do not survive the way into {view.told}"
-            raise EngineFailed(f"the self-test's output {expected.name!r} is wrong: {cause}")
+    wrong = [tensor.name for tensor in expected if answer.output(tensor.name) != tensor]
+    if wrong:
+        view = await look(environment)
+        cause = view.fault or f"tensors do not survive the way into {view.told}"
+        raise EngineFailed(f"the self-test's output {wrong[0]!r} is wrong: {cause}")
+
+
+async def ask_probe(channel: Channel, inputs: tuple[Tensor, ...], outputs: tuple[str, ...]) -> Prediction:
+    return await unary(channel, Inference(PROBE, inputs, INFERENCE_TIMEOUT_S, outputs))
 
 
 def install_probe(config: TritonConfig) -> None:
@@ -56,11 +60,12 @@ def probe_folder(config: TritonConfig) -> Path:
     return folder
 
 
-def _tensor(entry: dict[str, object]) -> Tensor:
-    shape, values = entry["shape"], entry["data"]
-    assert isinstance(shape, list)
-    assert isinstance(values, list)
-    return pack(str(entry["name"]), str(entry["datatype"]), shape, values)
+def _tensors(values: Mapping[str, list[Any]]) -> tuple[Tensor, ...]:
+    """The golden file names vectors of numbers (FP32) and of texts (BYTES)."""
+    return tuple(
+        text_tensor(name, *vector) if isinstance(vector[0], str) else pack(name, "FP32", [len(vector)], vector)
+        for name, vector in values.items()
+    )
 
 
 def _same(left: Path, right: Path) -> bool:
