@@ -85,8 +85,8 @@ class Collector:
         yield models
         triton = self._services.health.readiness().triton
         states = GaugeMetricFamily("tritonplane_triton_state", "1 for the state Triton is in.", labels=["state"])
-        for state in TritonState:
-            states.add_metric([state.value], float(triton.state is state))
+        for known in TritonState:
+            states.add_metric([known.value], float(triton.state is known))
         yield states
         restarts = CounterMetricFamily("tritonplane_triton_restarts", "Times Triton was started anew.")
         restarts.add_metric([], triton.restarts)

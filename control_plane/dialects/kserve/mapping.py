@@ -1,0 +1,46 @@
+"""What KServe v2's words mean, and how an answer is said in them."""
+
+from __future__ import annotations
+
+from control_plane.dialects.kserve.protocol import (
+    OpenInferenceRequest,
+    OpenInferenceResponse,
+    Parameters,
+    RequestOutput,
+    ResponseOutput,
+)
+from control_plane.domain.errors import InvalidRequest
+from control_plane.domain.tensors import Parameter, pack, unpack
+from control_plane.services.inference import TensorAnswer, TensorRequest
+
+# How tensors travel between client and server; nothing that a model could use.
+_TRANSPORT = frozenset({"binary_data", "binary_data_output", "binary_data_size"})
+
+
+def to_tensor_request(request: OpenInferenceRequest, model: str, version: str | None, request_id: str) -> TensorRequest:
+    """`version` is a revision's number. Raises InvalidRequest for values that do not fit their tensor."""
+    if version is not None and (":" in model or "@" in model):
+        raise InvalidRequest("name the revision once: in the model's name or as its version")
+    return TensorRequest(
+        model if version is None else f"{model}:{version}",
+        tuple(pack(tensor.name, tensor.datatype, tensor.shape, tensor.data) for tensor in request.inputs),
+        tuple(_output_name(output) for output in request.outputs or ()),
+        _parameters(request.parameters),
+        request.id or request_id,
+    )
+
+
+def to_response(answer: TensorAnswer, model: str, request_id: str) -> OpenInferenceResponse:
+    outputs = [ResponseOutput(tensor.name, tensor.datatype, tensor.shape, unpack(tensor)) for tensor in answer.outputs]
+    return OpenInferenceResponse(model, str(answer.revision.number), outputs, request_id)
+
+
+def _parameters(given: Parameters | None) -> tuple[tuple[str, Parameter], ...]:
+    return tuple(sorted((name, value) for name, value in (given or {}).items() if name not in _TRANSPORT))
+
+
+def _output_name(output: RequestOutput) -> str:
+    foreign = sorted(set(output.parameters or {}) - _TRANSPORT)
+    if foreign:
+        raise InvalidRequest(f"output {output.name!r}: parameter {foreign[0]!r} is not supported", field="outputs")
+    return output.name

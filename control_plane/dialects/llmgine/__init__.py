@@ -1,0 +1,1 @@
+"""LLMgine: health for orchestrators."""

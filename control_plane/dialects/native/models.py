@@ -1,0 +1,74 @@
+"""Revisions of a model, load and unload (X-LIFE-01, 06)."""
+
+from __future__ import annotations
+
+from control_plane.dialects.native.protocol import (
+    HealthInfo,
+    LoadBody,
+    LoadedResponse,
+    RevisionInfo,
+    RevisionsResponse,
+)
+from control_plane.domain.models import Health, LoadOptions, RevisionStatus
+from control_plane.edge.http.routing import Manager, Routes, ServicesDep, Viewer
+
+routes = Routes("Models")
+
+
+@routes.get("/native/v1/models/{name}/revisions", summary="List a model's revisions")
+async def list_revisions(name: str, caller: Viewer, services: ServicesDep) -> RevisionsResponse:
+    model = services.catalog.get(name)
+    revisions = [revision_info(status) for status in model.revisions]
+    return RevisionsResponse(model=model.name, aliases=model.record.aliases, revisions=revisions)
+
+
+@routes.post("/native/v1/models/{name}/load", summary="Load a model")
+async def load(name: str, caller: Manager, services: ServicesDep, body: LoadBody | None = None) -> LoadedResponse:
+    """`name` is a reference. Answers once the revision answers a probe."""
+    return loaded(await services.models.load(name, to_options(body or LoadBody()), caller))
+
+
+@routes.post("/native/v1/models/{name}/unload", summary="Unload a model")
+async def unload(name: str, caller: Manager, services: ServicesDep) -> LoadedResponse:
+    """`name` is a reference. Requests in flight finish first."""
+    return loaded(await services.models.unload(name))
+
+
+def to_options(body: LoadBody) -> LoadOptions:
+    return LoadOptions(
+        timeout_s=body.timeout_seconds,
+        instance_count=body.instance_count,
+        max_batch_size=body.max_batch_size,
+        queue_delay_us=body.dynamic_batching_delay_us,
+    )
+
+
+def loaded(status: RevisionStatus) -> LoadedResponse:
+    revision = status.revision
+    return LoadedResponse(
+        model=revision.model, revision=revision.number, state=status.state, health=health_info(status.health)
+    )
+
+
+def revision_info(status: RevisionStatus) -> RevisionInfo:
+    revision = status.revision
+    return RevisionInfo(
+        revision=revision.number,
+        state=status.state,
+        health=health_info(status.health),
+        source=revision.source,
+        digest=revision.digest,
+        backend=revision.backend,
+        precision=revision.description.dtype,
+        labels=revision.description.labels,
+        size_bytes=revision.size_bytes,
+        memory_bytes=status.memory_bytes,
+        created_at=revision.created_at,
+        created_by=revision.created_by,
+        evidence=any(artifact.path == "evidence.json" for artifact in revision.artifacts),
+        last_error=status.last_error,
+    )
+
+
+def health_info(health: Health) -> HealthInfo:
+    return HealthInfo(status=health.status, since=health.since, reason=health.reason)

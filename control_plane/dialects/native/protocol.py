@@ -1,0 +1,105 @@
+"""Our own API's words on HTTP."""
+
+from __future__ import annotations
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+from control_plane.domain.access import Role
+from control_plane.domain.models import HealthStatus, ModelState
+from control_plane.edge.http.schemas import Timestamp
+from control_plane.services.access import TOKEN_S_DEFAULT, TOKEN_S_MAX
+
+
+class TokenBody(BaseModel):
+    """All may be left out: then the token is the caller's own. Units: `expires_in` seconds."""
+
+    sub: str | None = None
+    role: Role | None = None
+    rate_limit_policy: str | None = None
+    expires_in: int = Field(default=TOKEN_S_DEFAULT, ge=1, le=TOKEN_S_MAX)
+
+
+class TokenResponse(BaseModel):
+    access_token: str
+    token_type: str = "bearer"  # noqa: S105 - RFC 6749's word, no secret
+    expires_in: int
+    role: Role
+
+
+class KeyBody(BaseModel):
+    """`expires_at` has a time zone; left out, the key works until it is deleted."""
+
+    name: str
+    role: Role
+    rate_limit_policy: str | None = None
+    expires_at: AwareDatetime | None = None
+
+
+class KeyInfo(BaseModel):
+    key_id: str
+    name: str
+    role: Role
+    rate_limit_policy: str | None
+    created_at: Timestamp
+    expires_at: Timestamp | None
+
+
+class NewKeyResponse(KeyInfo):
+    """`api_key` is shown this once."""
+
+    api_key: str
+
+
+class Me(BaseModel):
+    sub: str
+    role: Role
+    rate_limit_policy: str | None
+
+
+class HealthInfo(BaseModel):
+    status: HealthStatus
+    since: Timestamp | None
+    reason: str | None
+
+
+class RevisionInfo(BaseModel):
+    """`precision` is null where the files do not say. Units: bytes."""
+
+    revision: int
+    state: ModelState
+    health: HealthInfo
+    source: str
+    digest: str
+    backend: str
+    precision: str | None
+    labels: dict[str, str]
+    size_bytes: int
+    memory_bytes: int | None
+    created_at: Timestamp
+    created_by: str
+    evidence: bool
+    last_error: str | None
+
+
+class RevisionsResponse(BaseModel):
+    """`aliases` says which revision each alias points at."""
+
+    model: str
+    aliases: dict[str, int]
+    revisions: list[RevisionInfo]
+
+
+class LoadBody(BaseModel):
+    """Anything set that differs from the revision makes a new one. Units: seconds, microseconds."""
+
+    timeout_seconds: float = Field(default=300, gt=0, le=3600)
+    instance_count: int | None = Field(default=None, ge=1, le=64)
+    max_batch_size: int | None = Field(default=None, ge=0, le=65_536)
+    dynamic_batching_delay_us: int | None = Field(default=None, ge=0, le=10_000_000)
+
+
+class LoadedResponse(BaseModel):
+    model: str
+    revision: int
+    state: ModelState
+    health: HealthInfo

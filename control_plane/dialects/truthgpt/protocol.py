@@ -1,0 +1,161 @@
+"""TruthGPT's words on HTTP: pydantic for comfortable routes, msgspec structs for inference."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+from pydantic import BaseModel, ConfigDict, Field
+
+from control_plane.domain.models import ModelKind
+from control_plane.edge.http.schemas import Timestamp
+
+
+class Words(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+
+class HealthResponse(Words):
+    """One body for three APIs (D-02). Units: `uptime` seconds since start."""
+
+    status: str
+    timestamp: Timestamp
+    version: str
+    uptime: float
+    services: dict[str, str]
+    service: str
+    aliases: list[str]
+
+
+class ModelInfo(Words):
+    """T-SCH-01 and more: `state`, `version` (the revision's number) and what follows are ours.
+
+    `parameters` and `dtype` are null where the model's files do not say. Units: bytes.
+    """
+
+    model_id: str
+    name: str
+    type: ModelKind
+    parameters: int | None
+    size_bytes: int
+    device: str
+    dtype: str | None
+    status: str = Field(json_schema_extra={"enum": ["loaded", "unloaded", "optimizing"]})
+    created_at: Timestamp
+    updated_at: Timestamp
+    state: str
+    version: int
+    backend: str
+    baseline_model_id: str | None = None
+    last_error: str | None = None
+    memory_bytes: int | None = None
+
+
+class LoadModelRequest(Words):
+    """`model_type` may be left out. A value in `config` may be a string whatever its type."""
+
+    model_name: str = Field(description="a reference: name, name:N or name@alias")
+    model_type: ModelKind | None = None
+    config: dict[str, Any] = Field(
+        default_factory=dict,
+        description="device, dtype, instance_count, max_batch_size, dynamic_batching_delay_us, backend, version, "
+        "timeout_seconds",
+    )
+
+
+class LoadModelResponse(Words):
+    model_id: str
+    success: bool
+    error_message: str | None = None
+
+
+class UnloadModelResponse(Words):
+    success: bool
+
+
+class ImportModelResponse(Words):
+    model_id: str
+    success: bool
+    format: str
+    size_bytes: int
+    sha256: str
+    error_message: str | None = None
+    revision: int
+    state: str
+
+
+class InputData(Struct):
+    """What to continue, and options where the request itself does not set them (D-06)."""
+
+    text: str
+    max_length: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    stop_sequences: list[str] | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+
+
+class InferenceRequest(Struct):
+    """An option here wins over the same option in `input_data`."""
+
+    model_id: str
+    input_data: InputData
+    max_length: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    stop_sequences: list[str] | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+
+
+class StreamingInferenceRequest(InferenceRequest):
+    """`stream` false asks for the whole answer as JSON."""
+
+    stream: bool = True
+
+
+class Output(Struct):
+    """`probabilities` are those of the chosen tokens, at temperature 1."""
+
+    text: str
+    tokens: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    finish_reason: str
+
+
+class InferenceResponse(Struct):
+    """Units: `inference_time` seconds."""
+
+    model_id: str
+    output: Output
+    inference_time: float
+    tokens_per_second: float
+    created_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+    request_id: str
+
+
+class TokenEvent(Struct, omit_defaults=True):
+    """One `data:` line of a stream; the last has the two that are left out of the others."""
+
+    token: str
+    index: int
+    is_final: bool = False
+    finish_reason: str = ""
+
+
+class FailedEvent(Struct):
+    error: str
+    code: str
+    details: dict[str, Any]
+
+
+inference_decoder = msgspec.json.Decoder(InferenceRequest)
+streaming_decoder = msgspec.json.Decoder(StreamingInferenceRequest)
+_encoder = msgspec.json.Encoder(enc_hook=str)
+encode = _encoder.encode

@@ -1,0 +1,124 @@
+"""TruthGPT's comfortable routes: models and health (T-REST-01..05, 15)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request, Response
+
+from control_plane.dialects.truthgpt.inference import lean_routes
+from control_plane.dialects.truthgpt.mapping import Loading, canonical_id, to_filter, to_loading
+from control_plane.dialects.truthgpt.protocol import (
+    HealthResponse,
+    ImportModelResponse,
+    LoadModelRequest,
+    LoadModelResponse,
+    ModelInfo,
+    UnloadModelResponse,
+)
+from control_plane.dialects.truthgpt.rendering import imported, model_info, overall_health, source_format
+from control_plane.domain.errors import Unavailable
+from control_plane.domain.models import ModelFilter
+from control_plane.domain.paging import Page
+from control_plane.edge.http.routing import Dialect, Document, Manager, Routes, ServicesDep, Viewer
+from control_plane.edge.http.uploads import UPLOAD_BODY, received_model
+from control_plane.services.health import ServiceHealth
+
+routes = Routes("Models")
+
+
+@routes.get("/health", is_public=True, tags=["Health"], summary="Health check")
+async def health_check(services: ServicesDep) -> HealthResponse:
+    report = await services.health.report()
+    health = overall_health(report)
+    if report.status is ServiceHealth.UNHEALTHY:
+        raise Unavailable("the server is not healthy", services=health.services, retry_after_seconds=2)
+    return health
+
+
+def parsed_page(skip: int = 0, limit: int = 100) -> Page:
+    return Page(limit, skip)
+
+
+def parsed_filter(
+    model_type: str | None = None,
+    status: str | None = None,
+    internal: Annotated[bool, Query(description="also parts of pipelines and the probe")] = False,
+) -> ModelFilter:
+    return to_filter(model_type, status, with_internal=internal)
+
+
+@routes.get("/models", summary="List models")
+async def list_models(
+    wanted: Annotated[ModelFilter, Depends(parsed_filter)],
+    page: Annotated[Page, Depends(parsed_page)],
+    response: Response,
+    caller: Viewer,
+    services: ServicesDep,
+) -> list[ModelInfo]:
+    """All models of the repository, loaded or not, oldest first; `X-Total-Count` counts all that match."""
+    models = services.catalog.list(wanted, page)
+    response.headers["X-Total-Count"] = str(models.total)
+    return [model_info(model.stable, model.record) for model in models.items]
+
+
+def parsed_loading(body: LoadModelRequest) -> Loading:
+    return to_loading(body.model_name, body.model_type, body.config)
+
+
+@routes.post("/models", summary="Load model")
+async def load_model(
+    wanted: Annotated[Loading, Depends(parsed_loading)], caller: Manager, services: ServicesDep
+) -> LoadModelResponse:
+    """Answers once the model answers a probe. A config that differs from the revision's makes a new revision."""
+    wanted.check_kind(services.catalog.resolve(wanted.reference).revision.description.kind)
+    status = await services.models.load(wanted.reference, wanted.options, caller)
+    record = services.catalog.get(status.revision.model).record
+    return LoadModelResponse(model_id=canonical_id(status, record), success=True)
+
+
+@routes.get("/models/{model_id}", summary="Get model information")
+async def get_model(model_id: str, caller: Viewer, services: ServicesDep) -> ModelInfo:
+    status = services.catalog.resolve(model_id)
+    return model_info(status, services.catalog.get(status.revision.model).record)
+
+
+@routes.delete("/models/{model_id}", summary="Unload model")
+async def unload_model(
+    model_id: str,
+    caller: Manager,
+    services: ServicesDep,
+    purge: Annotated[bool, Query(description="also delete the model's files")] = False,
+) -> UnloadModelResponse:
+    """Requests in flight finish first. The model stays in the repository unless `purge` is true."""
+    if purge:
+        await services.models.purge(model_id)
+    else:
+        await services.models.unload(model_id)
+    return UnloadModelResponse(success=True)
+
+
+@routes.post(
+    "/models/{model_id}/import", summary="Import model", takes_upload=True, openapi_extra={"requestBody": UPLOAD_BODY}
+)
+async def import_model(
+    model_id: str,
+    request: Request,
+    caller: Manager,
+    services: ServicesDep,
+    file_path: Annotated[str | None, Query(description="below the server's import root")] = None,
+) -> ImportModelResponse:
+    """A Triton model directory, a zip file of one, or an .onnx file: on the server, or uploaded as `file`."""
+    async with received_model(request, model_id, file_path) as wanted:
+        revision = await services.models.import_model(wanted, caller)
+    status = services.catalog.status(revision.model, revision.number)
+    return imported(status, services.catalog.get(revision.model).record, source_format(wanted.source))
+
+
+DIALECT = Dialect(
+    name="truthgpt",
+    routes=routes,
+    lean=lean_routes,
+    mounts=("", "/v1"),
+    document=Document("/v1/openapi.json", "/v1", "TruthGPT Optimization API", "1.0.0"),
+)
