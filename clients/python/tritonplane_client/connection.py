@@ -12,6 +12,7 @@ import httpx
 from tritonplane_client.errors import (
     ConnectionFailed,
     ConnectionLost,
+    InvalidArgument,
     RequestTimedOut,
     TritonplaneError,
     UnexpectedAnswer,
@@ -88,7 +89,7 @@ class Connection:
 def connect(
     base_url: str | None, api_key: str | None, token: str | None, timeout_s: float, work_timeout_s: float
 ) -> Connection:
-    """Raises ValueError for a URL that is none, or a credential that no HTTP header can carry."""
+    """Raises InvalidArgument for a URL that is none, or a credential that no HTTP header can carry."""
     url = _checked_url((base_url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/"))
     if api_key is None and token is None:
         api_key = os.environ.get(API_KEY_VARIABLE) or None
@@ -115,13 +116,13 @@ def _checked_url(url: str) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ValueError(f"{url!r} is no server address: {error}") from error
+        raise InvalidArgument(f"{url!r} is no server address: {error}") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"{url!r} is no server address; write it as {DEFAULT_URL}")
+        raise InvalidArgument(f"{url!r} is no server address; write it as {DEFAULT_URL}")
     return url
 
 
 def _credential(text: str) -> str:
     if not (text.isascii() and text.isprintable() and text.strip() == text and text):
-        raise ValueError("the API key or token holds characters that cannot be sent; was it copied whole?")
+        raise InvalidArgument("the API key or token holds characters that cannot be sent; was it copied whole?")
     return text

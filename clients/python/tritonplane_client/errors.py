@@ -17,6 +17,10 @@ class TritonplaneError(Exception):
         self.message = message
 
 
+class InvalidArgument(TritonplaneError, ValueError):
+    """What was asked cannot be sent: an address that is none, a key no header can carry, an empty directory."""
+
+
 class ConnectionFailed(TritonplaneError):
     """No server could be reached; the request was not carried out."""
 

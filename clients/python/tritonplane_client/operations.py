@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
+from tritonplane_client.errors import InvalidArgument
 from tritonplane_client.schemas import (
     GenerationReply,
     HealthReply,
@@ -130,7 +131,7 @@ def _generation(model: str, prompt: str, options: SamplingOptions) -> dict[str, 
 def _segment(text: str) -> str:
     """Text as one segment of a path; ':' and '@' stay readable in model references."""
     if text in ("", ".", ".."):
-        raise ValueError(f"{text!r} cannot be part of a path")
+        raise InvalidArgument(f"{text!r} cannot be part of a path")
     return quote(text, safe=":@")
 
 

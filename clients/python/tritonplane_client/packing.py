@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tritonplane_client.errors import InvalidArgument
 from tritonplane_client.schemas import ProgressCallback
 
 LEFT_OUT = frozenset({"__pycache__", ".git"})
@@ -17,7 +18,7 @@ def pack(path: Path, folder: Path) -> Path:
     """What to send for `path`: a file as it is; a directory as a zip made in `folder`, its files at the top level.
 
     Weights hardly compress, so nothing is compressed. Links to files are followed.
-    Raises: FileNotFoundError; ValueError for a directory that holds nothing, or anything but files and directories.
+    Raises: FileNotFoundError; InvalidArgument for a directory that is empty or holds more than files and directories.
     """
     if path.is_file():
         return path
@@ -28,7 +29,7 @@ def pack(path: Path, folder: Path) -> Path:
         for member in _members(path):
             archive.write(member, member.relative_to(path).as_posix())
         if not any(not entry.is_dir() for entry in archive.infolist()):
-            raise ValueError(f"the directory {str(path)!r} holds no files")
+            raise InvalidArgument(f"the directory {str(path)!r} holds no files")
     return packed
 
 
@@ -39,7 +40,7 @@ def _members(directory: Path) -> Iterator[Path]:
         for name in [*directories, *sorted(files)]:
             member = Path(parent, name)
             if (member.is_symlink() and member.is_dir()) or not (member.is_dir() or member.is_file()):
-                raise ValueError(f"cannot send {str(member)!r}: it is neither a file nor a directory of its own")
+                raise InvalidArgument(f"cannot send {str(member)!r}: it is neither a file nor a directory of its own")
             yield member
 
 

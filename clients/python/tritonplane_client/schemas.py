@@ -76,8 +76,9 @@ class ModelInfo(TypedDict):
     created_at: str
     updated_at: str
     state: NotRequired[str]
-    version: NotRequired[int | str]
+    version: NotRequired[int]
     backend: NotRequired[str]
+    baseline_model_id: NotRequired[str | None]
     last_error: NotRequired[str | None]
     memory_bytes: NotRequired[int | None]
 
@@ -101,6 +102,8 @@ class ImportReply(TypedDict):
     size_bytes: int
     sha256: str
     error_message: str | None
+    revision: NotRequired[int]
+    state: NotRequired[str]
 
 
 class RevisionHealth(TypedDict):
@@ -123,6 +126,7 @@ class RevisionInfo(TypedDict):
     created_at: str
     created_by: str
     evidence: bool
+    last_error: NotRequired[str | None]
 
 
 class RevisionsReply(TypedDict):

@@ -9,7 +9,7 @@ from email.parser import BytesParser
 from pathlib import Path
 
 import pytest
-from tritonplane_client import ApiClient, AsyncApiClient, AuthenticationError, NotFoundError
+from tritonplane_client import ApiClient, AsyncApiClient, AuthenticationError, InvalidArgument, NotFoundError
 
 from tests.doubles.plane import KEY, Miniature, Seen
 from tests.unit.client.both import Face
@@ -43,7 +43,7 @@ async def test_a_reference_stays_readable_in_the_path_and_a_hostile_name_is_esca
 
     assert plane.seen[0].path == "/v1/models/coder:3"
     assert (plane.seen[1].path, plane.seen[1].query) == ("/v1/models/b$(touch x)?q=1#f", {})
-    with pytest.raises(ValueError, match="cannot be part of a path"):
+    with pytest.raises(InvalidArgument, match="cannot be part of a path"):
         await client.call("get_model", "..")
 
 
@@ -138,9 +138,9 @@ async def test_what_cannot_be_uploaded_is_refused_before_anything_is_sent(
     (tmp_path / "linked" / "1").symlink_to(tmp_path / "empty")
     with pytest.raises(FileNotFoundError):
         await client.call("import_model", "x", tmp_path / "absent.onnx")
-    with pytest.raises(ValueError, match="holds no files"):
+    with pytest.raises(InvalidArgument, match="holds no files"):
         await client.call("import_model", "x", tmp_path / "empty")
-    with pytest.raises(ValueError, match="neither a file nor a directory"):
+    with pytest.raises(InvalidArgument, match="neither a file nor a directory"):
         await client.call("import_model", "x", tmp_path / "linked")
     assert plane.seen == []
 
@@ -167,13 +167,13 @@ def test_address_and_key_come_from_the_environment(plane: Miniature, monkeypatch
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "http://", "http://[::1"])
 def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
-    with pytest.raises(ValueError, match="no server address"):
+    with pytest.raises(InvalidArgument, match="no server address"):
         ApiClient(url)
 
 
 @pytest.mark.parametrize("key", ["", "two\nlines", "schlüssel", " spaces "])
 def test_a_key_that_no_header_can_carry_is_refused_at_once(key: str) -> None:
-    with pytest.raises(ValueError, match="cannot be sent"):
+    with pytest.raises(InvalidArgument, match="cannot be sent"):
         ApiClient("http://127.0.0.1:1", key)
 
 

@@ -1,0 +1,1 @@
+"""The command line: a client of the server, one file per group of commands."""

@@ -1,0 +1,163 @@
+"""`tritonplane models`: what there is, and what is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from control_plane.cli.console import (
+    count,
+    note,
+    print_fields,
+    print_json,
+    print_table,
+    side_console,
+    size,
+    time,
+)
+from control_plane.cli.progress import upload_bar
+from control_plane.cli.remote import Remote, with_server
+
+if TYPE_CHECKING:
+    from tritonplane_client.schemas import LoadConfig, RevisionInfo
+
+app = typer.Typer(no_args_is_help=True, help="List, import, load and unload models.")
+Model = Annotated[str, typer.Argument(help="A model: NAME, NAME:REVISION or NAME@ALIAS.", show_default=False)]
+DIGEST_SHOWN = 19  # "sha256:" and twelve digits
+
+
+@app.command("list")
+@with_server
+def list_models(
+    remote: Remote,
+    model_type: Annotated[str | None, typer.Option("--type", help="transformer, diffusion or hybrid.")] = None,
+    status: Annotated[str | None, typer.Option(help="loaded, unloaded or optimizing.")] = None,
+) -> None:
+    """List the models and what each is doing."""
+    with remote.connect() as server:
+        found = server.list_models(model_type=model_type, status=status)
+    if remote.as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            model["name"],
+            model["type"],
+            model.get("state", model["status"]),
+            model.get("version"),
+            model.get("backend"),
+            model["dtype"],
+            count(model["parameters"]),
+            size(model["size_bytes"]),
+        )
+        for model in found
+    ]
+    print_table(("NAME", "TYPE", "STATE", "REVISION", "BACKEND", "DTYPE", "PARAMS", "SIZE"), rows)
+
+
+@app.command("show")
+@with_server
+def show(remote: Remote, model: Model) -> None:
+    """Show everything that is known of a model."""
+    with remote.connect() as server:
+        found = server.get_model(model)
+    if remote.as_json:
+        print_json(found)
+        return
+    told = {
+        "parameters": count(found["parameters"]),
+        "size_bytes": size(found["size_bytes"]),
+        "memory_bytes": size(found.get("memory_bytes")),
+        "created_at": time(found["created_at"]),
+        "updated_at": time(found["updated_at"]),
+    }
+    print_fields([(name, told.get(name, value)) for name, value in found.items()])
+
+
+@app.command("revisions")
+@with_server
+def revisions(remote: Remote, model: Model) -> None:
+    """List the revisions of a model, and the aliases that point at them."""
+    with remote.connect() as server:
+        found = server.revisions(model)
+    if remote.as_json:
+        print_json(found)
+        return
+    aliases = found["aliases"]
+    headings = ("REVISION", "ALIASES", "STATE", "HEALTH", "BACKEND", "PRECISION", "SIZE", "CREATED", "SOURCE", "DIGEST")
+    print_table(headings, [_revision_row(revision, aliases) for revision in found["revisions"]])
+
+
+@app.command("import")
+@with_server
+def import_model(
+    remote: Remote,
+    path: Annotated[Path, typer.Argument(help="A .onnx file, a Triton model directory, or a zip of one.")],
+    name: Annotated[str, typer.Option(help="The model's public name; a new one, or one that gets a new revision.")],
+) -> None:
+    """Send a model to the server, which checks it and publishes it as a revision. Nothing is loaded yet."""
+    with remote.connect() as server, upload_bar(path.name) as progress:
+        reply = server.import_model(name, path, progress)
+    if remote.as_json:
+        print_json(reply)
+        return
+    revision = f"{name}:{reply['revision']}" if "revision" in reply else reply["model_id"]
+    typer.echo(f"imported {revision} ({reply['format']}, {size(reply['size_bytes'])})")
+    note(f"load it: tritonplane models load {revision}")
+
+
+@app.command("load")
+@with_server
+def load(
+    remote: Remote,
+    model: Model,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the model to answer.", min=1, max=3600)] = 300,
+    instances: Annotated[int | None, typer.Option(help="How many copies Triton runs; may make a new revision.")] = None,
+    max_batch_size: Annotated[int | None, typer.Option(help="Requests per batch; may make a new revision.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Load the revision of this precision.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+) -> None:
+    """Load a model into Triton, and return when it answers."""
+    wanted = {"instance_count": instances, "max_batch_size": max_batch_size, "dtype": dtype, "device": device}
+    config: LoadConfig = {"timeout_seconds": timeout}
+    config.update({key: value for key, value in wanted.items() if value is not None})  # type: ignore[typeddict-item]
+    with remote.connect() as server, side_console().status(f"loading {model}"):
+        reply = server.load_model(model, **config)
+    if remote.as_json:
+        print_json(reply)
+    else:
+        typer.echo(f"loaded {reply['model_id']}")
+
+
+@app.command("unload")
+@with_server
+def unload(
+    remote: Remote,
+    model: Model,
+    purge: Annotated[bool, typer.Option("--purge", help="Also delete the model and all of its revisions.")] = False,
+) -> None:
+    """Unload a model from Triton once its requests in flight have finished."""
+    with remote.connect() as server, side_console().status(f"unloading {model}"):
+        reply = server.purge_model(model) if purge else server.unload_model(model)
+    if remote.as_json:
+        print_json(reply)
+    else:
+        typer.echo(f"{'purged' if purge else 'unloaded'} {model}")
+
+
+def _revision_row(revision: RevisionInfo, aliases: dict[str, int]) -> tuple[object, ...]:
+    pointing = [alias for alias, number in sorted(aliases.items()) if number == revision["revision"]]
+    return (
+        revision["revision"],
+        ", ".join(pointing),
+        revision["state"],
+        revision["health"]["status"],
+        revision["backend"],
+        revision["precision"],
+        size(revision["size_bytes"]),
+        time(revision["created_at"]),
+        revision["source"],
+        revision["digest"][:DIGEST_SHOWN],
+    )
