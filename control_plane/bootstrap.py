@@ -1,0 +1,173 @@
+"""The composition root: settings become gateways, gateways become services. Nothing else names a gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from control_plane.domain.diagnosis import Finding
+from control_plane.domain.errors import DomainError
+from control_plane.domain.triton import TritonState
+from control_plane.gateways.clock import SystemClock
+from control_plane.gateways.credentials import JwtConfig, LocalCredentials
+from control_plane.gateways.processes.converter import ConverterInspector
+from control_plane.gateways.repository.configuration import Abilities
+from control_plane.gateways.repository.repository import LocalRepository
+from control_plane.gateways.state.database import open_database
+from control_plane.gateways.state.directory import StateDirectory, claim_state_directory
+from control_plane.gateways.state.keys import SqlKeyStore
+from control_plane.gateways.state.models import SqlModelStore
+from control_plane.gateways.triton import diagnosis
+from control_plane.gateways.triton.backend_directory import PYTHON_BACKEND, our_backends
+from control_plane.gateways.triton.configuration import TritonConfig
+from control_plane.gateways.triton.external import ExternalTriton
+from control_plane.gateways.triton.supervisor import Supervisor
+from control_plane.services.access import Access
+from control_plane.services.catalog import Catalog
+from control_plane.services.health import HealthService
+from control_plane.services.inference import InferenceService
+from control_plane.services.loading import Loader
+from control_plane.services.models import Import, Machine, Models
+from control_plane.services.probing import Prober
+from control_plane.services.reconciliation import Reconciler
+from control_plane.services.registry import Services
+from control_plane.settings import Settings
+
+log = logging.getLogger(__name__)
+SHIPPED_MODELS = Path(__file__).parent.parent / "model_repository"
+PROBE_INTERVAL_S = 10.0
+SERVING = (TritonState.READY, TritonState.DEGRADED)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """An open server without its wire. `admin_key` is set when it was made just now."""
+
+    services: Services
+    state_dir: Path
+    triton: Supervisor | ExternalTriton
+    admin_key: str | None
+
+    def start(self) -> None:
+        """Start Triton in the background; it loads what is to be loaded as soon as it runs."""
+        self.triton.start()
+
+    async def is_ready(self, timeout_s: float) -> bool:
+        """Waits until models are served. False when that took longer; the reason is in `triton.status()`."""
+        try:
+            await self.triton.wait_until(lambda status: status.state in SERVING, timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def triton_metrics(self) -> str:
+        """Triton's own Prometheus text; empty where it cannot be asked."""
+        return await self.triton.metrics() or ""
+
+
+@asynccontextmanager
+async def open_product(settings: Settings) -> AsyncIterator[Product]:
+    """Everything opened but Triton, which `Product.start` starts; all of it is closed in reverse.
+
+    Raises: InvalidRequest, Conflict or Unsupported in one sentence an operator can act on.
+    """
+    async with AsyncExitStack() as opened:
+        state = opened.enter_context(claim_state_directory(settings.state_dir))
+        database = await opened.enter_async_context(open_database(settings.database_url or state.database_url))
+        clock, catalog = SystemClock(), Catalog()
+        credentials = LocalCredentials(_jwt_config(settings, state))
+        access = Access(
+            credentials,
+            SqlKeyStore(database),
+            clock,
+            settings.auth_anonymous_role,
+            user_can_manage=settings.auth_user_can_manage,
+        )
+        admin_key = await access.ensure_admin_key(settings.bootstrap_admin_key, state.write_admin_key)
+
+        triton = _triton(settings, state.path, clock)
+        abilities = Abilities(frozenset(folder.name for folder in our_backends()) | {PYTHON_BACKEND}, has_gpu())
+        repository = LocalRepository(state.path, ConverterInspector(), clock, abilities)
+        prober = Prober(triton.triton, clock)
+        store = SqlModelStore(database)
+        loader = Loader(
+            catalog, store, triton.control, prober, clock, max_concurrent_loads=settings.max_concurrent_loads
+        )
+        machine = Machine(has_gpu(), settings.device_fallback, settings.import_allow_code)
+        models = Models(catalog, store, repository, loader, triton, clock, machine)
+        reconciler = Reconciler(catalog, loader, triton.control, triton, prober, clock)
+        inference = InferenceService(triton.triton, catalog, models, reconciler, auto_load=settings.auto_load)
+        health = HealthService(triton, database, catalog, clock, has_gpu=has_gpu())
+
+        await models.open()
+        triton.on_started = _on_started(triton, models, loader, catalog, reconciler)
+        opened.push_async_callback(triton.close)
+        watch = asyncio.create_task(reconciler.watch(PROBE_INTERVAL_S), name="watch")
+        opened.push_async_callback(_cancelled, watch)
+        services = Services(access, models, catalog, inference, health)
+        yield Product(services, state.path, triton, admin_key)
+
+
+async def diagnose(settings: Settings) -> AsyncIterator[Finding]:
+    """What `tritonplane doctor` finds, one by one; the last comes from a Triton of its own, in a temporary folder."""
+    config = TritonConfig(settings.state_dir.expanduser().absolute(), settings.triton_bin)
+    for check in diagnosis.CHECKS:
+        yield await check(config)
+    wanted = {"HTTP": settings.port, "gRPC": settings.grpc_port}
+    for finding in diagnosis.ports(wanted):
+        yield finding
+    for port in settings.extra_ports:
+        yield diagnosis.ports({f"HTTP {port}": port})[0]
+    yield await diagnosis.round_trip(config, SystemClock())
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA driver is at work on this machine."""
+    return shutil.which("nvidia-smi") is not None and Path("/dev/nvidiactl").exists()
+
+
+def _jwt_config(settings: Settings, state: StateDirectory) -> JwtConfig:
+    secret = settings.jwt_secret
+    if secret is None and settings.jwt_public_key is None:
+        secret = state.jwt_secret()
+    return JwtConfig(secret, settings.jwt_public_key, settings.jwt_alg, settings.jwt_issuer, settings.jwt_audience)
+
+
+def _triton(settings: Settings, state_dir: Path, clock: SystemClock) -> Supervisor | ExternalTriton:
+    config = TritonConfig(state_dir, settings.triton_bin, drain_timeout_s=settings.drain_seconds)
+    if settings.triton_endpoints:
+        return ExternalTriton(config, settings.triton_endpoints, clock)
+    return Supervisor(config, clock)
+
+
+def _on_started(
+    triton: Supervisor | ExternalTriton, models: Models, loader: Loader, catalog: Catalog, reconciler: Reconciler
+) -> Callable[[frozenset[str]], Awaitable[None]]:
+    async def on_started(quarantined: frozenset[str]) -> None:
+        if triton.status().repository != "read-only":
+            await _publish_shipped(models, loader, catalog)
+        await reconciler.reconcile(quarantined)
+
+    return on_started
+
+
+async def _publish_shipped(models: Models, loader: Loader, catalog: Catalog) -> None:
+    """The models in the box become revision 1 on first start, and are to be loaded."""
+    for source in sorted(SHIPPED_MODELS.iterdir()):
+        if source.name.startswith("tritonplane-") or catalog.record(source.name) is not None:
+            continue
+        try:
+            revision = await models.import_model(Import(source.name, source, "shipped", is_builtin=True), None)
+            await loader.desire(revision, wanted=True)
+        except DomainError:
+            log.exception("a model in the box could not be published", extra={"model": source.name})
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
