@@ -1,0 +1,1 @@
+"""What all dialects share, per transport: the way in, the way out, and errors as statuses."""
