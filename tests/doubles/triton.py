@@ -20,6 +20,7 @@ class InMemoryTriton:
 
     A stream answers with the prompt's words, each with the blank before it, as many as `max_tokens` allows.
     `fail_at`: after how many tokens a stream fails, and how. `hold_at`: after how many it waits for `go_on`.
+    `repeat`: how often a stream says its words. `forgets_to_finish`: whether its last token lacks the reason.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,8 @@ class InMemoryTriton:
         self.fail_at: tuple[int, DomainError] | None = None
         self.hold_at: int | None = None
         self.holding, self.go_on = asyncio.Event(), asyncio.Event()
-        self.closed_early = 0
+        self.closed_early, self.was_closed_early = 0, asyncio.Event()
+        self.repeat, self.forgets_to_finish = 1, False
 
     async def infer(self, inference: Inference) -> Prediction:
         self._check(inference)
@@ -43,12 +45,15 @@ class InMemoryTriton:
             yield _prediction(words, 0, _reason(inference, words))
             return
         try:
-            for index, word in enumerate(words):
+            count = len(words) * self.repeat
+            for index in range(count):
                 await self._before(index)
-                yield _prediction([word], index, _reason(inference, words) if index == len(words) - 1 else "")
+                is_last = index == count - 1 and not self.forgets_to_finish
+                yield _prediction([words[index % len(words)]], index, _reason(inference, words) if is_last else "")
             yield Prediction((), is_final=True)
         except (GeneratorExit, asyncio.CancelledError):
             self.closed_early += 1
+            self.was_closed_early.set()
             raise
 
     async def load(self, directory: str, timeout_s: float) -> None:

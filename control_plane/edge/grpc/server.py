@@ -11,7 +11,6 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from control_plane.domain.access import Role
-from control_plane.domain.errors import Conflict
 from control_plane.edge.grpc import health
 from control_plane.edge.grpc.interceptor import Doorkeeper
 from control_plane.services.registry import Services
@@ -68,7 +67,7 @@ class GrpcServer:
         reflection.enable_server_reflection((*names, health.SERVICE, reflection.SERVICE_NAME), self._server)
 
     async def start(self) -> None:
-        """Raises Conflict where it cannot listen."""
+        """From now on `port` is the real one. Raises OSError where it cannot listen."""
         self.port = self._listen()
         await self._server.start()
         self._health.grpc_serves = True
@@ -87,14 +86,7 @@ class GrpcServer:
                 return self._server.add_insecure_port(address)
             return self._server.add_secure_port(address, grpc.ssl_server_credentials([(tls.key, tls.certificate)]))
         except RuntimeError as error:
-            raise Conflict(f"gRPC cannot listen on {address}; another program may hold the port") from error
-
-
-async def open_grpc(services: Services, config: GrpcConfig, apis: Sequence[Api]) -> GrpcServer:
-    """A server that serves; `port` is where. Raises Conflict where it cannot listen."""
-    server = GrpcServer(services, config, apis)
-    await server.start()
-    return server
+            raise OSError(f"gRPC cannot listen on {address}: the port is taken, or not of this machine") from error
 
 
 def _roles(apis: Sequence[Api]) -> dict[str, Role | None]:

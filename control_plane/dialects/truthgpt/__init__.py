@@ -1,0 +1,1 @@
+"""The TruthGPT optimization API: REST and gRPC."""
