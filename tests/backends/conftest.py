@@ -28,6 +28,7 @@ class RunningTriton:
     """Where it listens, and the repository that tests may add models to."""
 
     address: str
+    metrics_url: str
     repository: Path
     log: Path
 
@@ -48,7 +49,7 @@ def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningT
     log = state / "triton.log"
     with log.open("wb") as output:
         server = subprocess.Popen(_command(state, ports), stdout=output, stderr=output, env=_environment())
-    running = RunningTriton(f"127.0.0.1:{ports[1]}", repository, log)
+    running = RunningTriton(f"127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}/metrics", repository, log)
     try:
         _wait_until_live(running, server)
         yield running

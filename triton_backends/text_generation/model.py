@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from triton_backends.runtime.metrics import Metrics
 from triton_backends.runtime.parameters import InvalidParameter, model_parameter, parse_parameters
 from triton_backends.runtime.replies import Reply, ReplyPump
 from triton_backends.runtime.tensors import inputs_by_name
@@ -23,7 +24,15 @@ from triton_backends.text_generation.grammar import Grammars
 from triton_backends.text_generation.model_files import BrokenModel, GenerationFacts, read_facts, read_text
 from triton_backends.text_generation.options import GenerationOptions, read_options
 from triton_backends.text_generation.sampling import Constraint, new_samplers
-from triton_backends.text_generation.scheduler import QueueFull, Scheduler
+from triton_backends.text_generation.scheduler import Counters, QueueFull, Scheduler
+
+METRICS = {
+    "text_generation_tokens": "Tokens generated since the model was loaded",
+    "text_generation_cancelled": "Requests whose caller left since the model was loaded",
+    "text_generation_failed": "Requests that failed after they were accepted since the model was loaded",
+    "text_generation_busy": "Texts under way",
+    "text_generation_waiting": "Texts waiting for a slot",
+}
 
 
 class TritonPythonModel:
@@ -47,7 +56,10 @@ class TritonPythonModel:
             threads=model_parameter(config, "threads", 2),
         )
         engine = SlotEngine(graph, self._facts)
-        self._scheduler = Scheduler(engine, queue=model_parameter(config, "queue", 64))
+        metrics = Metrics(METRICS, {"model": args["model_name"], "version": args["model_version"]})
+        self._scheduler = Scheduler(
+            engine, queue=model_parameter(config, "queue", 64), report=lambda counters: metrics.set(_measured(counters))
+        )
         self._pump = ReplyPump()
         self._scheduler.start()
         log(
@@ -82,6 +94,10 @@ class TritonPythonModel:
             return [None] * options.n
         compiled = self._grammars.compile(options.grammar)
         return [compiled.copy() for _ in range(options.n)]
+
+
+def _measured(counters: Counters) -> dict[str, float]:
+    return {name: getattr(counters, name.removeprefix("text_generation_")) for name in METRICS}
 
 
 class Prompts:

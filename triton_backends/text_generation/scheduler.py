@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from triton_backends.text_generation.engines.interface import Engine, Failed, Produced, Sequence
 from triton_backends.text_generation.generation import Candidate, Generation
 
 QUEUE_FULL = "Exceeds maximum queue size"
+# How often the counters are reported while there is work.
+REPORT_S = 0.25
 
 
 class QueueFull(RuntimeError):
@@ -37,6 +41,7 @@ class Scheduler:
 
     engine: Engine
     queue: int
+    report: Callable[[Counters], None] = lambda counters: None
     counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
@@ -45,6 +50,7 @@ class Scheduler:
         self._running: dict[Sequence, Candidate] = {}
         self._open_texts = 0
         self._closed = False
+        self._reported_s = 0.0
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
 
     def start(self) -> None:
@@ -93,6 +99,13 @@ class Scheduler:
             self._fail_all(f"text generation failed: {error}", "INTERNAL")
         self.counters.steps += 1
         self.counters.busy, self.counters.waiting = len(self._running), len(self._waiting)
+        self._report(idle=not self._running and not self._waiting)
+
+    def _report(self, *, idle: bool) -> None:
+        now_s = time.monotonic()
+        if idle or now_s - self._reported_s >= REPORT_S:
+            self._reported_s = now_s
+            self.report(self.counters)
 
     def _drop_cancelled(self) -> None:
         with self._changed:

@@ -1,0 +1,186 @@
+"""Text generation through a real Triton."""
+
+from __future__ import annotations
+
+import queue
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
+
+from tests.backends.conftest import PROJECT, RunningTriton
+
+MODEL = "tiny"
+FOLDER = PROJECT / "tests" / "fixtures" / "tiny_text_model"
+CONTEXT = 256
+
+
+@pytest.fixture(scope="module")
+def server(triton_server: RunningTriton) -> RunningTriton:
+    shutil.copytree(FOLDER, triton_server.repository / MODEL)
+    triton_server.load(MODEL)
+    return triton_server
+
+
+@dataclass
+class Stream:
+    """One gRPC stream with one request on it."""
+
+    client: InferenceServerClient
+    arrived: queue.Queue[tuple[Any, Any]] = field(default_factory=queue.Queue)
+
+    def send(self, text: bytes, model: str = MODEL, **parameters: Any) -> Stream:
+        self.client.start_stream(lambda result, error: self.arrived.put((result, error)))
+        given = InferInput("text_input", [1], "BYTES")
+        given.set_data_from_numpy(np.array([text], object))
+        self.client.async_stream_infer(model, [given], parameters=parameters, enable_empty_final_response=True)
+        return self
+
+    def next(self) -> tuple[dict[str, list[Any]], bool]:
+        result, error = self.arrived.get(timeout=30)
+        if error is not None:
+            raise error
+        response = result.get_response()
+        tensors = {output.name: result.as_numpy(output.name).tolist() for output in response.outputs}
+        return tensors, response.parameters["triton_final_response"].bool_param
+
+    def all(self) -> list[dict[str, list[Any]]]:
+        responses, final = [], False
+        while not final:
+            tensors, final = self.next()
+            responses.append(tensors)
+        self.client.stop_stream()
+        return responses
+
+
+@pytest.fixture
+def streams(server: RunningTriton) -> Iterator[list[Stream]]:
+    opened = [Stream(InferenceServerClient(server.address)) for _ in range(12)]
+    yield opened
+    for stream in opened:
+        stream.client.stop_stream(cancel_requests=True)
+        stream.client.close()
+
+
+def text_of(responses: list[dict[str, list[Any]]]) -> bytes:
+    return b"".join(piece for response in responses for piece in response["text_output"])
+
+
+def test_a_stream_has_one_response_a_token_and_the_last_is_the_final_one(streams: list[Stream]) -> None:
+    responses = streams[0].send(b"def main", max_tokens=10, seed=1, temperature=0.5, logprobs=2).all()
+    assert [response["index"] for response in responses] == [[i] for i in range(10)]
+    assert [response["finish_reason"] for response in responses] == [[b""]] * 9 + [[b"length"]]
+    assert set(responses[0]) == {
+        "text_output", "token_id", "probability", "top_logprobs", "finish_reason", "index", "candidate",
+    }  # fmt: skip
+
+
+def test_a_whole_answer_is_the_stream_joined(streams: list[Stream]) -> None:
+    streamed = streams[0].send(b"def main", max_tokens=30, seed=7).all()
+    whole = streams[1].send(b"def main", max_tokens=30, seed=7, stream=False).all()
+    assert len(whole) == 1
+    assert text_of(whole) == text_of(streamed)
+    assert whole[0]["probability"] == [response["probability"][0] for response in streamed]
+    assert whole[0]["finish_reason"] == [b"length"]
+
+
+def test_streams_run_side_by_side(streams: list[Stream]) -> None:
+    for stream in streams[:2]:
+        stream.send(b"class", max_tokens=200, n=2)
+    first_arrivals = [stream.next()[0]["index"] for stream in streams[:2]]
+    assert first_arrivals == [[0], [0]]
+    assert all(stream.all()[-1]["finish_reason"] != [b""] for stream in streams[:2])
+
+
+def test_the_same_seed_gives_the_same_text_in_a_crowd(streams: list[Stream]) -> None:
+    alone = streams[0].send(b"import ", max_tokens=40, seed=5, temperature=1.2).all()
+    for position, stream in enumerate(streams[1:8]):
+        stream.send(b"def " * (position + 1), max_tokens=60)
+    assert streams[8].send(b"import ", max_tokens=40, seed=5, temperature=1.2).all() == alone
+    for stream in streams[1:8]:
+        stream.all()
+
+
+def test_numbers_are_taken_however_they_are_typed(streams: list[Stream]) -> None:
+    typed = streams[0].send(b"x", max_tokens=5, temperature=0, top_p=0.5, seed=3).all()
+    as_text = streams[1].send(b"x", max_tokens="5", temperature="0", top_p="0.5", seed="3").all()
+    assert typed == as_text
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters", "reason"),
+    [
+        (b"x", {"max_tokens": 0}, "max_tokens must be an integer from 1 to 4096, got 0"),
+        (b"x", {"temperature": 2.5}, "temperature must be a number from 0 to 2, got 2.5"),
+        (b"x", {"beams": 2}, "unknown parameter 'beams'"),
+        (b"x", {"grammar": "(["}, "grammar is neither a JSON schema nor a regular expression"),
+        (b"\xff", {}, "text_input is not UTF-8"),
+        (b"x" * CONTEXT, {}, f"the prompt has {CONTEXT} tokens; the model's context length is {CONTEXT} tokens"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_refused(
+    streams: list[Stream], text: bytes, parameters: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InferenceServerException) as refused:
+        streams[0].send(text, **parameters).all()
+    assert reason in refused.value.message()
+
+
+def test_an_empty_prompt_starts_a_text(streams: list[Stream]) -> None:
+    assert len(streams[0].send(b"", max_tokens=3, seed=1).all()) <= 3
+
+
+def test_stop_sequences_and_json_arrive_as_parameters(streams: list[Stream]) -> None:
+    grammar = '{"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}'
+    closed = grammar[:-1] + ', "additionalProperties": false}'
+    assert text_of(streams[0].send(b"x", grammar=closed, seed=1).all()) in (b'{"ok": true}', b'{"ok": false}')
+    stopped = streams[1].send(b"x", grammar=closed, seed=1, stop='[":"]').all()
+    assert text_of(stopped) == b'{"ok"'
+    assert stopped[-1]["finish_reason"] == [b"stop"]
+
+
+def measured(server: RunningTriton, name: str, model: str) -> float:
+    with urlopen(server.metrics_url) as page:
+        found = re.search(rf'^{name}{{model="{model}",version="1"}} (\S+)$', page.read().decode(), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+@pytest.fixture
+def narrow(server: RunningTriton) -> str:
+    """A model with one slot and fifteen places to wait."""
+    folder = server.repository / "narrow"
+    shutil.copytree(FOLDER, folder)
+    config = folder / "config.pbtxt"
+    slots = config.read_text().replace('string_value: "8"', 'string_value: "1"')
+    config.write_text(slots.replace('string_value: "64"', 'string_value: "15"'))
+    server.load("narrow")
+    return "narrow"
+
+
+def test_a_full_queue_refuses_and_cancelling_stops_the_work(
+    server: RunningTriton, streams: list[Stream], narrow: str
+) -> None:
+    # Eight texts to the end of the context, one after another: far longer than this test looks at them.
+    endless = {"max_tokens": 4096, "grammar": "[a-z]{2000}", "n": 8}
+    running, waiting, refused, later = streams[:4]
+    for stream in (running, waiting):
+        stream.send(b"x", narrow, **endless)
+    running.next()
+    with pytest.raises(InferenceServerException, match="Exceeds maximum queue size"):
+        refused.send(b"x", narrow, n=8).all()
+    for stream in (running, waiting):
+        stream.client.stop_stream(cancel_requests=True)
+    deadline_s = time.monotonic() + 10
+    while measured(server, "text_generation_cancelled", narrow) < 2 or measured(server, "text_generation_busy", narrow):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    assert later.send(b"x", narrow, max_tokens=2).all()
+    assert measured(server, "text_generation_tokens", narrow) < 16 * (CONTEXT - 1)
