@@ -32,7 +32,8 @@ def doctor(
     if as_json:
         print_json({"ok": sound, "findings": [asdict(finding) for finding in findings]})
     else:
-        typer.echo("all is well" if sound else f"{sum(not finding.ok for finding in findings)} faults")
+        faults = sum(not finding.ok for finding in findings)
+        typer.echo(f"{faults} {'fault' if faults == 1 else 'faults'}" if faults else "all is well")
     raise typer.Exit(0 if sound else REFUSED)
 
 

@@ -30,7 +30,7 @@ def explained() -> Iterator[None]:
     except client.TritonplaneError as failure:
         complain(failure.message, _code(failure), hint(failure))
         raise typer.Exit(exit_code(failure)) from failure
-    except FileNotFoundError as failure:
+    except (FileNotFoundError, PermissionError) as failure:
         complain(str(failure))
         raise typer.Exit(USAGE) from failure
 
@@ -73,8 +73,9 @@ def _other_models(failure: client.ApiError) -> str | None:
 
 
 def _where_to_look(failure: client.ApiError) -> str:
-    if failure.details.get("requires"):
-        return f"it needs {failure.details['requires']}"
+    requires = failure.details.get("requires")
+    if requires:
+        return f"it needs {', '.join(requires) if isinstance(requires, list) else requires}"
     if failure.request_id:
         return (
             f"the server's log says more about request {failure.request_id}; `tritonplane doctor` looks at the machine"

@@ -1,6 +1,7 @@
 """A tritonplane in miniature behind a real HTTP socket: it keeps models and keys, and misbehaves when a test asks.
 
-A prompt that begins with `!` names the misbehaviour; see `_tokens`. `seen` holds every request as it came in.
+A prompt that begins with `!` names the misbehaviour; see `_tokens`. `seen` holds every request as it came in,
+`said` the JSON of every answer.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 KEY = "tpk_the-key-of-the-miniature"
@@ -45,6 +46,7 @@ class Miniature:
 
     url: str = ""
     seen: list[Seen] = field(default_factory=list)
+    said: list[Any] = field(default_factory=list)
     refusals: list[Response] = field(default_factory=list)
     models: dict[str, str] = field(default_factory=lambda: {"coder": "loaded", "adder": "unloaded"})
     keys: list[dict[str, Any]] = field(default_factory=list)
@@ -71,7 +73,6 @@ class Miniature:
             Route("/auth/keys/{id}", self._delete_key, methods=["DELETE"]),
             Route("/auth/token", self._token, methods=["POST"]),
             Route("/auth/me", self._me),
-            Route("/not-json", lambda _: PlainTextResponse("<html>hello</html>")),
         ]
         return Starlette(routes=[Route(r.path, self._recorded(r.endpoint), methods=list(r.methods)) for r in routes])
 
@@ -85,7 +86,10 @@ class Miniature:
                 return self.refusals.pop(0)
             if request.url.path != "/v1/health" and request.headers.get("x-api-key") != KEY:
                 return refusal(401, "no credential", "UNAUTHORIZED", request.url.path)
-            return endpoint(request) if not asyncio.iscoroutinefunction(endpoint) else await endpoint(request)
+            answer: Response = await endpoint(request)
+            if isinstance(answer, JSONResponse):
+                self.said.append(json.loads(bytes(answer.body)))
+            return answer
 
         return recorded
 
