@@ -22,7 +22,9 @@ _SCALARS = {"int64": _FIELD.TYPE_INT64, "int32": _FIELD.TYPE_INT32, "string": _F
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "Model": {"graph": (7, "Graph"), "opset_import": (8, "Opset"), "functions": (25, "Function")},
     "Opset": {"domain": (1, "string"), "version": (2, "int64")},
-    "Graph": {"node": (1, "Node"), "initializer": (5, "Tensor"), "sparse_initializer": (15, "SparseTensor")},
+    "Graph": {"node": (1, "Node"), "initializer": (5, "Tensor"), "sparse_initializer": (15, "SparseTensor"),
+              "output": (12, "Value")},
+    "Value": {"name": (1, "string")},
     "Function": {"node": (7, "Node")},
     "Node": {"input": (1, "string"), "op_type": (4, "string"), "attribute": (5, "Attribute")},
     "Attribute": {"name": (1, "string"), "i": (3, "int64"), "t": (5, "Tensor"), "g": (6, "Graph"),
@@ -78,6 +80,8 @@ def _decode(content: bytes) -> Any:
         raise BrokenGraph("the file is no ONNX model, or is cut short") from error
     if not model.graph or not model.opset_import:
         raise BrokenGraph("the file is no ONNX model: it holds no graph")
+    if not any(graph.output for graph in model.graph):
+        raise BrokenGraph("its graph has no outputs")
     return model
 
 

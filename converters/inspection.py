@@ -41,8 +41,6 @@ def inspect(path: Path) -> Inspected:
     session = _open(path)
     inputs = _tensors("input", session.get_inputs())
     outputs = _tensors("output", session.get_outputs())
-    if not outputs:
-        raise InvalidModel("it has no outputs")
     return Inspected(
         inputs=inputs,
         outputs=outputs,
@@ -89,9 +87,11 @@ def _open(path: Path) -> Any:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """What onnxruntime says, without the server's paths and its own source lines, on one line."""
-    text = str(error).replace(f"{path.parent}/", "").replace(str(path.parent), "")
-    text = re.sub(r"/\S+\.(cc|h|cpp):\d+\s*", "", text)
+    """What onnxruntime says, without its codes and source lines and the server's paths, on one line."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
+    text = re.sub(rf"Load model from {re.escape(str(path))} failed:", "", text)
+    text = text.replace(f"{path.parent}/", "").replace(str(path.parent), "")
+    text = re.sub(r"\S+\.(?:cc|h|cpp):\d+ (?:\w+ )?", "", text)
     return " ".join(text.split())[:500]
 
 

@@ -19,7 +19,13 @@ _BACKEND_OF_PLATFORM = {
     "tensorflow_savedmodel": "tensorflow",
 }
 # The file each backend opens in the version folder unless `default_model_filename` names another.
-MODEL_FILES = {"onnxruntime": "model.onnx", "tensorrt": "model.plan", "python": "model.py", "pytorch": "model.pt"}
+MODEL_FILES = {
+    "onnxruntime": "model.onnx",
+    "text_generation": "model.onnx",
+    "tensorrt": "model.plan",
+    "python": "model.py",
+    "pytorch": "model.pt",
+}
 # Fields that have Triton open other people's code or kill the server, and what to do instead.
 _REFUSED = {
     "model_warmup": "a warm-up that fails takes the whole Triton down; the server probes a model before it serves",

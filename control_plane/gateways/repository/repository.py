@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from control_plane.domain.errors import Unavailable
+from control_plane.domain.errors import NotFound, Unavailable
 from control_plane.domain.models import Artifact, Description, LoadOptions, Revision
 from control_plane.domain.references import check_new_name, revision_directory
 from control_plane.gateways.repository import changes as settings
@@ -134,6 +134,8 @@ class LocalRepository:
 
     def _derive(self, base: Revision, number: int, changes: LoadOptions, created_by: str, stage: Path) -> Revision:
         folder = self._layout.revision(base.model, base.number)
+        if not folder.is_dir():
+            raise NotFound(f"revision {base.model}:{base.number} is not in the repository")
         config = parse_config((folder / CONFIG).read_bytes())
         config.name = revision_directory(base.model, number)
         settings.apply_changes(config, changes, self._abilities)
