@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from control_plane.domain.access import Principal
@@ -116,8 +116,7 @@ class Models:
         Options that differ from the revision's own make a new revision, which is loaded; no alias moves.
         Raises: ModelNotFound, InvalidRequest, Unsupported, TimedOut, EngineFailed with Triton's reason.
         """
-        options = options or LoadOptions()
-        self._check_device(options)
+        options = self._on_a_device_here(options or LoadOptions())
         base = self._catalog.resolve(reference).revision
         async with self._loader.lock(base.model):
             revision = await self._with_options(base, options, caller)
@@ -171,9 +170,12 @@ class Models:
         known = sorted({revision.description.dtype for revision in revisions if revision.description.dtype})
         raise InvalidRequest(f"model {base.model!r} has no {dtype} revision", available_dtypes=known)
 
-    def _check_device(self, options: LoadOptions) -> None:
-        if options.device == "cuda" and not self._machine.has_gpu and not self._machine.device_fallback:
+    def _on_a_device_here(self, options: LoadOptions) -> LoadOptions:
+        if options.device != "cuda" or self._machine.has_gpu:
+            return options
+        if not self._machine.device_fallback:
             raise Unsupported("this machine has no NVIDIA GPU", requires=["nvidia_gpu"])
+        return replace(options, device="cpu")
 
     def _require_own_repository(self, verb: str) -> None:
         if self._server.status().repository == "read-only":

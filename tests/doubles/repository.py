@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from control_plane.domain.errors import Unsupported
 from control_plane.domain.models import (
     Artifact,
     Description,
@@ -55,6 +56,8 @@ class InMemoryRepository:
         return revision
 
     async def derive(self, base: Revision, number: int, changes: LoadOptions, created_by: str) -> Revision:
+        if changes.device == "cuda":
+            raise Unsupported("this machine has no NVIDIA GPU", requires=["nvidia_gpu"])
         signature = base.signature
         if changes.max_batch_size is not None:
             signature = replace(signature, max_batch_size=changes.max_batch_size)

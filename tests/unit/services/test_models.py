@@ -105,6 +105,14 @@ async def test_cuda_without_a_gpu_is_not_supported_here() -> None:
     assert refused.value.details["requires"] == ["nvidia_gpu"]
 
 
+async def test_where_fallback_is_allowed_a_gpu_load_with_other_settings_runs_on_the_cpu() -> None:
+    world = await make_world(tensor_revision("mlp"), device_fallback=True)
+
+    status = await world.services.models.load("mlp", LoadOptions(device="cuda", instance_count=2))
+
+    assert (status.state, status.revision.device, status.revision.instance_count) == (ModelState.LOADED, "cpu", 2)
+
+
 async def test_an_import_is_unloaded_and_the_next_one_a_revision_that_moves_nothing() -> None:
     world = await make_world()
     wanted = Import("mlp", Path("model.onnx"), "upload")
