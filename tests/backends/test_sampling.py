@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from triton_backends.text_generation.options import GenerationOptions
-from triton_backends.text_generation.sampling import NUCLEUS_GUESS, Sampler, new_samplers
+from triton_backends.text_generation.sampling import Sampler, new_samplers
 
 VOCABULARY = 1000
 
@@ -51,11 +51,15 @@ def test_tokens_come_as_often_as_their_share_of_the_nucleus(
     assert np.all(np.abs(drawn / 4000 - expected) <= 5 * np.sqrt(expected / 4000) + 1e-3)
 
 
-def test_a_nucleus_larger_than_the_first_guess_is_found_whole() -> None:
-    flat = np.zeros(VOCABULARY, np.float32)
-    drawn = {sampler(temperature=1, top_p=0.9, seed=seed).choose(flat).token_id for seed in range(400)}
-    assert len(drawn) > NUCLEUS_GUESS
-    assert max(drawn) < 0.9 * VOCABULARY + 1
+def test_tokens_equally_likely_are_in_the_nucleus_together() -> None:
+    flat = np.zeros(8, np.float32)
+    drawn = {sampler(temperature=1, top_p=0.01, seed=seed).choose(flat).token_id for seed in range(200)}
+    assert drawn == set(range(8))
+
+
+def test_the_smallest_nucleus_is_the_most_likely_token(logits: np.ndarray) -> None:
+    drawn = {sampler(temperature=2, top_p=1e-9, seed=seed).choose(logits).token_id for seed in range(50)}
+    assert drawn == {int(logits.argmax())}
 
 
 def test_top_k_keeps_the_k_most_likely(logits: np.ndarray) -> None:

@@ -99,7 +99,7 @@ class ReplyPump:
         for _ in range(min(POLL_COUNT, len(self._open))):
             reply = self._open[0]
             self._open.rotate(-1)
-            reply.cancelled = reply.cancelled or reply.sender.is_cancelled()
+            reply.cancelled = reply.cancelled or _has_left(reply.sender)
 
     def _send(self, outgoing: _Outgoing) -> None:
         flags = triton().TRITONSERVER_RESPONSE_COMPLETE_FINAL if outgoing.final else 0
@@ -124,6 +124,14 @@ def _response(outgoing: _Outgoing) -> object:
     wanted = outgoing.reply.outputs
     tensors = outgoing.tensors or {}
     return utils.InferenceResponse([utils.Tensor(name, tensors[name]) for name in tensors if name in wanted])
+
+
+def _has_left(sender: ResponseSender) -> bool:
+    try:
+        return sender.is_cancelled()
+    except Exception as failure:
+        log(f"a caller could not be asked for: {failure}")
+        return True
 
 
 def _end(sender: ResponseSender) -> None:

@@ -16,8 +16,6 @@ from triton_backends.text_generation.options import GenerationOptions
 
 Logits = NDArray[np.float32]
 
-# The nucleus is first looked for among this many most likely tokens: sorting a whole vocabulary costs more than a step.
-NUCLEUS_GUESS = 128
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 
@@ -84,12 +82,11 @@ class Sampler:
     def _pick(self, logits: Logits, options: GenerationOptions) -> int:
         if options.temperature == 0:
             return int(logits.argmax())
-        scaled = (logits - logits.max()) / np.float32(options.temperature)
-        draw = self.random.random()
-        if options.top_k:
-            token_ids = _most_likely(scaled, options.top_k)
-            return _draw(token_ids, np.exp(scaled[token_ids].astype(np.float64)), options.top_p, draw)
-        return _nucleus(scaled, options.top_p, draw)
+        weights = np.exp((logits - logits.max()) / np.float32(options.temperature))
+        if options.top_k and options.top_k < weights.size:
+            token_ids = _most_likely(weights, options.top_k)
+            return int(token_ids[_draw(weights[token_ids], options.top_p, self.random)])
+        return _draw(weights, options.top_p, self.random)
 
 
 def new_samplers(options: GenerationOptions, constraints: list[Constraint | None]) -> list[Sampler]:
@@ -111,31 +108,24 @@ def _most_likely(scores: Logits, count: int) -> NDArray[np.int64]:
     return np.argsort(-scores, kind="stable")
 
 
-def _nucleus(scaled: Logits, top_p: float, draw: float) -> int:
-    weights = np.exp(scaled)
-    total = float(weights.sum(dtype=np.float64))
-    if top_p >= 1:
-        return _inverse_cdf(np.cumsum(weights, dtype=np.float64), draw)
-    token_ids = _most_likely(scaled, NUCLEUS_GUESS)
-    found = weights[token_ids].astype(np.float64)
-    if found.sum() < top_p * total:
-        token_ids = _most_likely(scaled, scaled.size)
-        found = weights[token_ids].astype(np.float64)
-    return _draw(token_ids, found, top_p, draw, total)
+def _draw(weights: Logits, top_p: float, random: np.random.Generator) -> int:
+    """A place among the most likely whose weights together reach `top_p` of all; equal weights are in or out together.
 
-
-def _draw(
-    token_ids: NDArray[np.int64], weights: NDArray[np.float64], top_p: float, draw: float, total: float | None = None
-) -> int:
-    """One of the fewest most likely tokens whose weights reach `top_p` of the total."""
-    running = np.cumsum(weights)
-    goal = top_p * (running[-1] if total is None else total)
-    kept = running[: int(np.searchsorted(running, goal)) + 1]
-    return int(token_ids[_inverse_cdf(kept, draw)])
+    Drawn from all, and accepted if what is more likely does not reach `top_p` without it; if not, nothing as unlikely
+    can be accepted, and is left out of the next draw. This needs no sorting, which would cost more than a step.
+    """
+    places = np.arange(weights.size)
+    goal = top_p * float(weights.sum(dtype=np.float64))
+    while True:
+        place = _inverse_cdf(np.cumsum(weights, dtype=np.float64), random.random())
+        likelier = weights > weights[place]
+        if top_p >= 1 or float(weights[likelier].sum(dtype=np.float64)) < goal:
+            return int(places[place])
+        places, weights = places[likelier], weights[likelier]
 
 
 def _inverse_cdf(running: NDArray[np.float64], draw: float) -> int:
-    # `right` skips tokens of no weight; the last one that has some ends the row.
+    # `right` skips what has no weight; the last that has some ends the row.
     last = int(np.searchsorted(running, running[-1]))
     return min(int(np.searchsorted(running, draw * running[-1], side="right")), last)
 
