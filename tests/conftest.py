@@ -22,5 +22,5 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def triton(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningTriton]:
     """A supervised Triton without a product around it, one for all tests that do not kill it."""
-    async with running_triton(tmp_path_factory.mktemp("triton"), exit_timeout_s=3) as running:
+    async with running_triton(tmp_path_factory.mktemp("triton")) as running:
         yield running

@@ -42,7 +42,7 @@ class RunningTriton(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def running_triton(state_dir: Path, **settings: Any) -> AsyncIterator[RunningTriton]:
-    config = TritonConfig(state_dir, **settings)
+    config = TritonConfig(state_dir, **{"exit_timeout_s": 1, **settings})
     async with Supervisor(config, SystemClock()) as supervisor:
         await supervisor.wait_until(is_ready, READY_S)
         yield RunningTriton(supervisor, supervisor.control, supervisor.triton, config.repository)

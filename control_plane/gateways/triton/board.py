@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from control_plane.domain.errors import TimedOut
 from control_plane.domain.triton import TritonState, TritonStatus
@@ -22,29 +23,18 @@ class StateBoard:
         self._waiters: list[tuple[Predicate, asyncio.Future[TritonStatus]]] = []
         self.status = TritonStatus(TritonState.STOPPED, clock.now(), repository)
 
-    def enter(self, state: TritonState, reason: str | None = None) -> None:
-        """The version and the number of restarts stay as they are."""
+    def enter(self, state: TritonState, reason: str | None = None, *, has_ended: bool = False) -> None:
+        """`has_ended`: a life is over, and the next one will be a restart."""
         before = self.status
-        if (state, reason) == (before.state, before.reason):
+        if (state, reason) == (before.state, before.reason) and not has_ended:
             return
         log.info("triton is %s", state.value, extra={"triton": state.value, "reason": reason})
-        self._post(TritonStatus(state, self._clock.now(), before.repository, reason, before.restarts, before.version))
+        restarts = before.restarts + has_ended
+        self._post(replace(before, state=state, since=self._clock.now(), reason=reason, restarts=restarts))
 
-    def identify(
-        self, *, version: str | None = None, repository: str | None = None, has_restarted: bool = False
-    ) -> None:
+    def identify(self, version: str, repository: str) -> None:
         """What is learned of a server while its state stays."""
-        now = self.status
-        self._post(
-            TritonStatus(
-                now.state,
-                now.since,
-                repository or now.repository,
-                now.reason,
-                now.restarts + has_restarted,
-                version or now.version,
-            )
-        )
+        self._post(replace(self.status, version=version, repository=repository))
 
     async def wait_until(self, predicate: Predicate, timeout_s: float) -> TritonStatus:
         """The first status, from now on, that satisfies. Raises TimedOut saying where it stands instead."""

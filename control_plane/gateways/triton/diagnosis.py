@@ -12,7 +12,7 @@ from pathlib import Path
 
 from control_plane.domain.diagnosis import Finding
 from control_plane.domain.errors import DomainError
-from control_plane.domain.triton import TritonState
+from control_plane.domain.triton import TritonState, TritonStatus
 from control_plane.gateways.triton.backend_directory import our_backends
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.installation import (
@@ -23,6 +23,7 @@ from control_plane.gateways.triton.installation import (
 )
 from control_plane.gateways.triton.interpreter import look
 from control_plane.gateways.triton.preflight import check_path, check_stub, is_free
+from control_plane.gateways.triton.selftest import stub_environment
 from control_plane.gateways.triton.server_process import environment
 from control_plane.gateways.triton.shared_memory import SEGMENTS
 from control_plane.gateways.triton.supervisor import Supervisor
@@ -128,23 +129,24 @@ def ports(wanted: Mapping[str, int]) -> list[Finding]:
 
 
 async def round_trip(config: TritonConfig, clock: Clock) -> Finding:
-    """Start a scratch Triton in a temporary folder, ask it the golden question, stop it."""
+    """Start a scratch Triton in a temporary folder, ask it the golden question and what it runs on, stop it."""
+    name, elsewhere = "round trip", "see the other findings"
     with tempfile.TemporaryDirectory(prefix="tritonplane-") as scratch:
         trial = replace(config, state_dir=Path(scratch), grpc_port=0, metrics_port=0)
         async with Supervisor(trial, clock) as supervisor:
             try:
-                status = await supervisor.wait_until(
-                    lambda status: (
-                        status.state in (TritonState.READY, TritonState.CRASHED, TritonState.STOPPED)
-                        and (status.state is TritonState.READY or status.reason is not None)
-                    ),
-                    ROUND_TRIP_S,
-                )
+                status = await supervisor.wait_until(_is_decided, ROUND_TRIP_S)
+                if status.state is not TritonState.READY:
+                    return Finding(name, False, status.reason or status.state.value, elsewhere)
+                seen = await stub_environment(supervisor.triton)
             except DomainError as error:
-                return Finding("round trip", False, error.message, "see the other findings")
-    if status.state is TritonState.READY:
-        return Finding("round trip", True, f"Triton {status.version} started, and tensors came back as they were sent")
-    return Finding("round trip", False, status.reason or status.state.value, "see the other findings")
+                return Finding(name, False, error.message, elsewhere)
+    told = f"Python {seen['python']} of {seen['prefix']} with numpy {seen['numpy']}"
+    return Finding(name, True, f"Triton {status.version} gave tensors back whole from a stub of {told}")
+
+
+def _is_decided(status: TritonStatus) -> bool:
+    return status.state is TritonState.READY or status.reason is not None
 
 
 CHECKS: tuple[Check, ...] = (interpreter, libpython, glibc, shared_memory, disk, backends, paths)

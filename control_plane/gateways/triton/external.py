@@ -119,7 +119,7 @@ class ExternalTriton:
         """It answers, for the first time or again: what it is, and whether it reads our repository."""
         reply = await self._ask("ServerMetadata", pb.ServerMetadataRequest())
         repository = SHARED if await self._reads_ours() else READ_ONLY
-        self._board.identify(version=reply.version, repository=repository)
+        self._board.identify(reply.version, repository)
         self._enter(TritonState.READY)
         if self.on_started is not None:
             try:

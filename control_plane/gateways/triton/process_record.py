@@ -16,19 +16,22 @@ GONE_WITHIN_S = 3
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """`created_at_s` tells a process from a later one with the same id. `prefix` is in the arguments of its stubs."""
+    """`started` tells a process from a later one with the same id. `prefix` begins an argument of each of its stubs.
+
+    Units: `started` is in clock ticks since boot; an epoch time would move with every correction of the clock.
+    """
 
     pid: int
-    created_at_s: float
+    started: int
     executable: str
     prefix: str
 
 
 def write(path: Path, pid: int, executable: Path, prefix: str) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        record = ProcessRecord(pid, psutil.Process(pid).create_time(), str(executable), prefix)
+    started = _started(pid)
+    if started is not None:
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(record)))
+        fresh.write_text(json.dumps(asdict(ProcessRecord(pid, started, str(executable), prefix))))
         fresh.rename(path)
 
 
@@ -56,11 +59,18 @@ def reap(path: Path) -> list[int]:
 
 def _server(record: ProcessRecord) -> list[psutil.Process]:
     try:
-        process = psutil.Process(record.pid)
-        same = process.create_time() == record.created_at_s and os.path.samefile(process.exe(), record.executable)
-    except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
+        same = os.path.samefile(f"/proc/{record.pid}/exe", record.executable)
+        return [psutil.Process(record.pid)] if same and _started(record.pid) == record.started else []
+    except (OSError, psutil.NoSuchProcess):
         return []
-    return [process] if same else []
+
+
+def _started(pid: int) -> int | None:
+    """Field 22 of /proc/<pid>/stat, counted after the name, which may hold anything."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return None
 
 
 def _stubs(prefix: str) -> list[psutil.Process]:

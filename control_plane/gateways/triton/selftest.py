@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from control_plane.domain.errors import DomainError, EngineFailed, Unsupported
-from control_plane.domain.tensors import Inference, Prediction, Tensor, pack, text_tensor
+from control_plane.domain.tensors import Inference, Tensor, pack, text_tensor, unpack
 from control_plane.gateways.triton.channel import Channel
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.control import Control
 from control_plane.gateways.triton.installation import package_folder
 from control_plane.gateways.triton.interpreter import look
-from control_plane.gateways.triton.stub import unary
+from control_plane.gateways.triton.stub import TritonStub, unary
 
 PROBE = "tritonplane-probe"
 SHIPPED = "model_repository"
@@ -29,7 +29,8 @@ async def selftest(config: TritonConfig, control: Control, channel: Channel, env
     expected = _tensors(golden["outputs"])
     await control.load(PROBE, config.selftest_timeout_s)
     try:
-        answer = await ask_probe(channel, _tensors(golden["inputs"]), tuple(tensor.name for tensor in expected))
+        names = tuple(tensor.name for tensor in expected)
+        answer = await unary(channel, Inference(PROBE, _tensors(golden["inputs"]), INFERENCE_TIMEOUT_S, names))
     except DomainError as error:
         raise EngineFailed(f"the self-test inference failed: {error.message}") from error
     wrong = [tensor.name for tensor in expected if answer.output(tensor.name) != tensor]
@@ -39,8 +40,12 @@ async def selftest(config: TritonConfig, control: Control, channel: Channel, env
         raise EngineFailed(f"the self-test's output {wrong[0]!r} is wrong: {cause}")
 
 
-async def ask_probe(channel: Channel, inputs: tuple[Tensor, ...], outputs: tuple[str, ...]) -> Prediction:
-    return await unary(channel, Inference(PROBE, inputs, INFERENCE_TIMEOUT_S, outputs))
+async def stub_environment(triton: TritonStub) -> Mapping[str, str | None]:
+    """What a stub itself says of its Python: `python`, `prefix`, `numpy` and the packages that backends need."""
+    inputs = (pack("X", "FP32", [1], [0]), text_tensor("T", ""))
+    answer = await triton.infer(Inference(PROBE, inputs, INFERENCE_TIMEOUT_S, ("environment",)))
+    told: Mapping[str, str | None] = json.loads(unpack(answer.outputs[0])[0])
+    return told
 
 
 def install_probe(config: TritonConfig) -> None:

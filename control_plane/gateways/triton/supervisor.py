@@ -145,8 +145,8 @@ class Supervisor:
                 return
             self._ledger.server_died(loop.time())
             crashes = 0 if loop.time() - born_at_s > STEADY_AFTER_S else crashes
-            self._board.identify(has_restarted=True)
-            self._enter(TritonState.CRASHED, reason)
+            self._channel.close_gate("Triton is restarting")
+            self._board.enter(TritonState.CRASHED, reason, has_ended=True)
             await asyncio.sleep(min(BACKOFF_S * 2**crashes, BACKOFF_MAX_S))
             crashes += 1
 
@@ -158,6 +158,8 @@ class Supervisor:
             server = await self._spawn()
         except DomainError as error:
             return error.message
+        except OSError as error:  # a full disk or a lost permission: it may be put right while we try again
+            return f"cannot prepare the state directory: {error.strerror}"
         ended = asyncio.create_task(server.process.wait())
         work = asyncio.create_task(self._work(server))
         try:
@@ -169,6 +171,7 @@ class Supervisor:
     async def _spawn(self) -> ServerProcess:
         config = self._config
         installation = find_installation(config.binary)
+        config.state_dir.mkdir(parents=True, exist_ok=True)
         await preflight(config, installation)
         await asyncio.to_thread(_prepare_disk, config, installation)
         self._ports = take_ports(config)
@@ -199,7 +202,7 @@ class Supervisor:
         reply = await self._ask("ServerMetadata", pb.ServerMetadataRequest(), self._config.start_timeout_s)
         if reply.name != server.name:
             raise EngineFailed(f"port {self._config.grpc_port} is answered by another server")
-        self._board.identify(version=reply.version)
+        self._board.identify(reply.version, MANAGED)
 
     async def _watch(self) -> None:
         # Triton reports nothing by itself, and a frozen server keeps its port: it has to be asked.
