@@ -45,7 +45,7 @@ class HttpServer(uvicorn.Server):
             lifespan="off",
             backlog=BACKLOG,
             log_config=None,
-            access_log=False,  # it would cost more than the request, and it would print tokens in query strings
+            access_log=False,
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=_CLOSING_S,

@@ -36,5 +36,11 @@ class Corked:
 class OneWrite(HttpToolsProtocol):
     """uvicorn's protocol on a corked transport; flow control still goes by the real one."""
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # uvicorn asks only whether the logger has a handler anywhere above it, whatever its configuration says.
+        # Its access log costs more than a request does, and prints tokens that stand in query strings.
+        self.access_log = False
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, Corked(transport, self.loop)))

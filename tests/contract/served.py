@@ -1,0 +1,68 @@
+"""The HTTP side of the server on a real socket, with the services on doubles."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from control_plane.dialects.http import build_http
+from control_plane.domain.access import Role
+from control_plane.edge.http.app import HttpConfig
+from control_plane.edge.http.server import HttpServer, listen
+from tests.doubles.services import World
+
+
+@dataclass
+class Served:
+    """`client` sends no credentials; `as_role` gives headers that do."""
+
+    world: World
+    server: HttpServer
+    url: str
+    client: httpx.AsyncClient
+
+    def as_role(self, role: Role | str, subject: str = "somebody") -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.world.token(Role(role), subject)}"}
+
+    @property
+    def viewer(self) -> dict[str, str]:
+        return self.as_role(Role.VIEWER)
+
+    @property
+    def user(self) -> dict[str, str]:
+        return self.as_role(Role.USER)
+
+    @property
+    def admin(self) -> dict[str, str]:
+        return self.as_role(Role.ADMIN)
+
+
+@asynccontextmanager
+async def serving(world: World, triton_metrics: Any = None, **config: Any) -> AsyncIterator[Served]:
+    """A server on a free port, ended with the block."""
+    with _folder() as folder:
+        more = {"triton_metrics": triton_metrics} if triton_metrics else {}
+        app = build_http(world.services, HttpConfig(staging_dir=folder / "staging", **config), **more)
+        sockets = listen("127.0.0.1", [0])
+        server = HttpServer(app)
+        task = asyncio.create_task(server.serve(sockets))
+        url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+        async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+            while not server.started:  # noqa: ASYNC110 - uvicorn has a flag for it, no event
+                await asyncio.sleep(0.005)
+            yield Served(world, server, url, client)
+        await server.stop(0)
+        await task
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
