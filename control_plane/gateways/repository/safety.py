@@ -72,7 +72,7 @@ def check_content(file: Path, path: str, is_executable: bool) -> None:
     reason = _code_reason(file, path) or ("is marked executable" if is_executable else None)
     if reason:
         raise InvalidRequest(
-            f"{path!r} {reason}; this server takes models with code only when TP_IMPORT_ALLOW_CODE is true",
+            f"{path!r} {reason}; this server takes models with code only when TRITONPLANE_IMPORT_ALLOW_CODE is true",
             path=path,
         )
 

@@ -120,7 +120,7 @@ DIRECTORIES: dict[str, tuple[Mapping[str, bytes | str], str]] = {
     "odd name": ({**MLP_FILES, "1/a;b": "x"}, "cannot be the name"),
     "trailing space": ({**MLP_FILES, "1/a ": "x"}, "cannot be the name"),
     "deep": ({**MLP_FILES, "/".join("abcdefghij"): "x"}, "folders deep"),
-    "python": ({**MLP_FILES, "1/model.py": "x = 1"}, "'1/model.py' is code.*TP_IMPORT_ALLOW_CODE"),
+    "python": ({**MLP_FILES, "1/model.py": "x = 1"}, "'1/model.py' is code.*TRITONPLANE_IMPORT_ALLOW_CODE"),
     "library": ({**MLP_FILES, "1/libx.so.1": b"x"}, "'1/libx.so.1' is code"),
     "pickle by name": ({**MLP_FILES, "1/weights.pth": b"x"}, "may be a pickle"),
     "pickle": ({**MLP_FILES, "1/weights": pickle.dumps({"a": len})}, "'1/weights' is a pickle"),
