@@ -68,12 +68,6 @@ class ServerProcess:
         children = psutil.Process(self.process.pid).children()
         return next(child.pid for child in children if "tritonserver" in child.name())
 
-    @property
-    def triton_target(self) -> str:
-        """Where Triton itself answers gRPC, on loopback; what a client never sees."""
-        ports = [word for word in psutil.Process(self.triton_pid).cmdline() if word.startswith("--grpc-port=")]
-        return f"127.0.0.1:{ports[0].removeprefix('--grpc-port=')}"
-
     def environment(self) -> dict[str, str]:
         own = {"HOST": "127.0.0.1", "PORT": str(self.port), "GRPC_PORT": str(self.grpc_port)}
         own |= {"STATE_DIR": str(self.state_dir), **self.settings}

@@ -43,7 +43,7 @@ def generate(server: ServerProcess) -> str:
 
 
 def long_stream(server: ServerProcess, max_length: int = 900) -> Iterator[str]:
-    body = {**PROMPT, "max_length": max_length, "temperature": 1.0, "seed": 5}
+    body = {**PROMPT, "max_length": max_length, "temperature": 1.8, "top_p": 1.0, "seed": 5}
     with server.client() as client, client.stream("POST", "/inference/stream", json=body) as answer:
         answer.raise_for_status()
         for line in answer.iter_lines():
@@ -61,7 +61,7 @@ def test_first_start_leaves_secrets_that_only_the_owner_reads(server: ServerProc
 def test_triton_listens_on_loopback_only(server: ServerProcess) -> None:
     listening = [c.laddr.ip for c in psutil.Process(server.triton_pid).net_connections() if c.status == "LISTEN"]
     assert listening
-    assert set(listening) == {"127.0.0.1"}
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
 def test_a_second_server_on_the_state_directory_is_refused_in_one_sentence(server: ServerProcess) -> None:
@@ -127,7 +127,8 @@ def test_after_kill_9_of_the_server_no_orphan_is_left_and_the_next_start_is_clea
     server.kill()
 
     _, alive = psutil.wait_procs(children, timeout=3)
-    assert [child.cmdline() for child in alive] == []
+    # What nobody has reaped yet is no longer running.
+    assert [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
 
     again = ServerProcess(server.state_dir).start().wait_ready()
     assert generate(again) == before
@@ -154,14 +155,15 @@ def test_x_life_06_what_was_unloaded_stays_unloaded_after_a_restart(server: Serv
 
 
 def test_a_graceful_stop_finishes_streams_and_refuses_new_work(server: ServerProcess) -> None:
-    stream = long_stream(server, max_length=400)
-    pieces = [next(stream)]
+    stream = long_stream(server, max_length=1000)
     assert server.process is not None
-    server.process.send_signal(signal.SIGTERM)
-    time.sleep(0.2)
-
     with server.client() as client:
-        ready, refused = client.get("/health/ready"), client.post("/inference", json=PROMPT)
+        client.get("/health/ready").raise_for_status()
+        pieces = [next(stream)]
+        server.process.send_signal(signal.SIGTERM)
+        while (ready := client.get("/health/ready")).status_code == httpx.codes.OK:
+            pass
+        refused = client.post("/inference", json=PROMPT)
     pieces += list(stream)
 
     assert ready.status_code == httpx.codes.SERVICE_UNAVAILABLE
