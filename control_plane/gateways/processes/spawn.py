@@ -91,6 +91,16 @@ async def run_child(
     return ChildResult(process.returncode, stdout, stderr)
 
 
+async def guard_group(leader: int) -> Process:
+    """Start a watchman who kills the whole group of `leader` when we end; kill the watchman to call him off.
+
+    The kernel ends our child with us, but not its children. He waits for a pipe that only our end closes.
+    """
+    return await asyncio.create_subprocess_exec(
+        *("sh", "-c", f"read _; kill -9 -{leader}"), stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
+    )
+
+
 def kill_group(leader: int, number: signal.Signals = signal.SIGKILL) -> None:
     """Signal every process of a session started by `spawn`; none left is fine."""
     with contextlib.suppress(ProcessLookupError):

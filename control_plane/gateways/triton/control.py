@@ -111,7 +111,8 @@ class Control:
     async def _load(self, directory: str, timeout_s: float) -> None:
         message = pb.RepositoryModelLoadRequest(model_name=directory)
         try:
-            await self._ask("RepositoryModelLoad", message, directory, timeout_s)
+            # The caller's timeout comes first and cancels the call; gRPC's own is only a second net.
+            await self._ask("RepositoryModelLoad", message, directory, timeout_s + QUESTION_TIMEOUT_S)
         except (TimedOut, Unavailable, Unsupported, EngineFailed):
             raise
         except DomainError as error:

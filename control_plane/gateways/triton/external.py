@@ -154,5 +154,5 @@ class ExternalTriton:
         if state is TritonState.READY:
             self._channel.open_gate()
         else:
-            self._channel.close_gate(f"Triton is {state.value}")
+            self._channel.close_gate(f"Triton does not serve just now ({state.value})")
         self._board.enter(state, reason)

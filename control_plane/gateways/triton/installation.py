@@ -83,9 +83,18 @@ def _around(binary: Path) -> Installation:
         server=binary.resolve(),
         backends=root / "backends",
         caches=root / "caches",
-        stub=_existing(root / "backends" / "python" / STUB),
+        stub=_matching_stub(root / "backends" / "python" / STUB),
         python_libraries=library_directory(),
     )
+
+
+def _matching_stub(stub: Path) -> Path:
+    """A stub embeds one Python version; with another it would run, and see other packages than ours."""
+    found = re.search(rb"libpython(3\.\d+)", _existing(stub).read_bytes())
+    version = found.group(1).decode() if found else "an unknown version"
+    if version != PYTHON:
+        raise Unsupported(f"the stub of this Triton is built for Python {version}, we run on {PYTHON}", requires=PYTHON)
+    return stub
 
 
 def _existing(path: Path) -> Path:

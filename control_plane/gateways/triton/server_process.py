@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.gateways.processes.spawn import kill_group, spawn
+from control_plane.gateways.processes.spawn import guard_group, kill_group, spawn
 from control_plane.gateways.triton import process_record
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.failures import sanitized
@@ -39,6 +39,7 @@ class ServerProcess:
     """`name` is what this life calls itself, so that another server on the port is not taken for it."""
 
     process: Process
+    guard: Process
     name: str
     environment: Mapping[str, str]
     log: Path
@@ -59,8 +60,12 @@ class ServerProcess:
         await self.kill()
 
     async def kill(self) -> None:
+        """The group at once: stubs would outlive their server by seconds, one stuck in native code for ever."""
+        if self.guard.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.guard.kill()
         kill_group(self.pid)
-        await asyncio.shield(self.process.wait())
+        await asyncio.shield(asyncio.gather(self.process.wait(), self.guard.wait()))
 
     def last_words(self) -> str:
         """The last error of this life's log, fit for a client."""
@@ -86,7 +91,7 @@ async def start(
             stderr=log,
         )
     process_record.write(config.record, process.pid, installation.server, prefix)
-    return ServerProcess(process, name, env, config.log, log_start)
+    return ServerProcess(process, await guard_group(process.pid), name, env, config.log, log_start)
 
 
 def command_line(
@@ -120,13 +125,15 @@ def command_line(
 def environment(config: TritonConfig, installation: Installation) -> dict[str, str]:
     """The stub's embedded Python ignores PYTHONPATH; it finds our packages through the `python3` first on PATH."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    # NVIDIA's image finds CUDA and its backends through it; the wheel's server carries what it needs.
+    inherited = [os.environ["LD_LIBRARY_PATH"]] if config.binary and "LD_LIBRARY_PATH" in os.environ else []
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     return {
         "LANG": "C.UTF-8",
         **kept,
         **config.environment,
         "PATH": path,
-        "LD_LIBRARY_PATH": str(installation.python_libraries),
+        "LD_LIBRARY_PATH": os.pathsep.join((str(installation.python_libraries), *inherited)),
     }
 
 

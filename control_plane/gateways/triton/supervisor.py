@@ -145,7 +145,6 @@ class Supervisor:
                 return
             self._ledger.server_died(loop.time())
             crashes = 0 if loop.time() - born_at_s > STEADY_AFTER_S else crashes
-            self._channel.close_gate("Triton is restarting")
             self._board.enter(TritonState.CRASHED, reason, has_ended=True)
             await asyncio.sleep(min(BACKOFF_S * 2**crashes, BACKOFF_MAX_S))
             crashes += 1
@@ -181,13 +180,21 @@ class Supervisor:
         return self._server
 
     async def _work(self, server: ServerProcess) -> None:
-        """All that is done with a running server; ends only by an error."""
+        """All that is done with a running server; ends by an error, or when the watch has ended the server."""
         self._enter(TritonState.STARTING)
         assert self._ports is not None
         self._channel.connect(self._ports.address)
         await self._greet(server)
-        self._enter(TritonState.SELFTEST)
-        await selftest(self._config, self.control, self._channel, server.environment)
+        watch = asyncio.create_task(self._watch())
+        try:
+            self._enter(TritonState.SELFTEST)
+            await selftest(self._config, self.control, self._channel, server.environment)
+            await self._load_desired()
+            await watch
+        finally:
+            watch.cancel()
+
+    async def _load_desired(self) -> None:
         self._enter(TritonState.LOADING)
         try:
             await self.on_started(self._ledger.quarantined)
@@ -195,7 +202,6 @@ class Supervisor:
             self._dead_model = f"not every model was loaded: {error.message}"
         if not self._is_closing:
             self._serve_as_is()
-        await self._watch()
 
     async def _greet(self, server: ServerProcess) -> None:
         """Wait until our own process answers; a stranger on the port would answer too."""
@@ -214,7 +220,7 @@ class Supervisor:
                 misses = 0
             except (TimedOut, Unavailable):
                 misses += 1
-        raise EngineFailed(f"Triton did not answer {misses} questions in a row")
+        await self.replace(f"Triton did not answer {misses} questions in a row")
 
     async def _ask(self, method: str, message: Any, timeout_s: float) -> Any:
         try:
@@ -223,7 +229,6 @@ class Supervisor:
             raise translate(error, "") from error
 
     async def _bury(self, server: ServerProcess, *tasks: asyncio.Task[Any]) -> None:
-        """The group first: stubs would outlive their server by seconds, and a hook may hang on it."""
         self._channel.close_gate("Triton is restarting")
         await server.kill()
         for task in tasks:
@@ -243,7 +248,7 @@ class Supervisor:
         if state.serves:
             self._channel.open_gate()
         else:
-            self._channel.close_gate(f"Triton is {state.value}")
+            self._channel.close_gate(f"Triton does not serve just now ({state.value})")
         self._board.enter(state, reason)
 
     def _report_bug(self, lives: asyncio.Task[None]) -> None:

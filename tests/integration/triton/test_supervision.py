@@ -31,13 +31,14 @@ ORPHANS_WITHIN_S = 3
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from tests.triton import running_triton
+from tests.triton import running_triton, wishing
 
 async def main():
     async with running_triton(Path(sys.argv[1])) as running:
         await running.serve("echo")
+        await running.serve("misbehaved")
         print(running.supervisor.pid, flush=True)
-        await asyncio.sleep(60)
+        await running.stub.infer(wishing("freeze", timeout_s=60))
 
 asyncio.run(main())
 """
@@ -195,7 +196,8 @@ def test_nothing_outlives_a_killed_parent_and_the_next_start_is_clean(tmp_path: 
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(state)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     server = int(parent.stdout.readline())
-    assert len(psutil.Process(server).children()) == 2  # the probe's stub and echo's
+    assert len(psutil.Process(server).children()) == 3  # the stubs of the probe, of echo, and of a model that is stuck
+    time.sleep(0.5)
     parent.kill()
     parent.wait()
     parent.stdout.close()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from control_plane.domain.errors import TimedOut, Unsupported
-from control_plane.gateways.processes.spawn import run_child
+from control_plane.gateways.processes.spawn import guard_group, kill_group, run_child, spawn
 
 ENV = {"PATH": os.environ["PATH"]}
 # A child with a grandchild; both pids go to the file named by its argument.
@@ -80,3 +80,19 @@ def _wait_for(condition, within_s: float = 10) -> None:  # type: ignore[no-untyp
     while not condition():
         assert time.monotonic() < until, "it did not happen in time"
         time.sleep(0.02)
+
+
+async def test_a_watchman_ends_a_whole_group_when_his_pipe_closes_and_nobody_when_he_is_called_off() -> None:
+    for is_called_off in (True, False):
+        child = await spawn(["sleep", "60"], env=ENV)
+        guard = await guard_group(child.pid)
+        assert guard.stdin is not None
+        if is_called_off:
+            guard.kill()
+            await guard.wait()
+            assert psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE
+            kill_group(child.pid)
+        else:
+            guard.stdin.close()
+        assert await asyncio.wait_for(child.wait(), 5) == -signal.SIGKILL
+        await guard.wait()

@@ -9,7 +9,7 @@ import pytest
 
 from control_plane.domain.errors import Unavailable, Unsupported
 from control_plane.gateways.triton.configuration import TritonConfig
-from control_plane.gateways.triton.installation import Installation, find_installation
+from control_plane.gateways.triton.installation import PYTHON, STUB, Installation, find_installation
 from control_plane.gateways.triton.preflight import preflight, take_ports
 
 
@@ -48,3 +48,17 @@ def test_a_port_in_use_is_named_with_its_purpose(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(Unavailable, match=f"port {port}, for Triton's metrics"):
             take_ports(TritonConfig(tmp_path, metrics_port=port))
+
+
+@pytest.mark.parametrize(("built_for", "works"), [(PYTHON, True), ("3.10", False)])
+def test_a_named_server_needs_a_stub_of_our_python(tmp_path: Path, built_for: str, works: bool) -> None:
+    stub = tmp_path / "backends" / "python" / STUB
+    server = tmp_path / "bin" / "tritonserver"
+    for file in (stub, server):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"\x7fELF libpython%b.so.1.0" % built_for.encode())
+    if works:
+        assert find_installation(server).stub == stub
+    else:
+        with pytest.raises(Unsupported, match=r"built for Python 3\.10"):
+            find_installation(server)
