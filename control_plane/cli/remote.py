@@ -7,7 +7,7 @@ import inspect
 import ipaddress
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 ADMIN_KEY_FILE = "admin.key"
+LONGEST_WAIT_S = 5.0  # a person at a terminal would rather be told than wait in silence
 PRIVATE = stat.S_IRWXG | stat.S_IRWXO
 P = ParamSpec("P")
 
@@ -31,11 +32,12 @@ class Remote:
     """Where the server is, who asks it, and whether its answer is wanted as JSON."""
 
     url: str
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     as_json: bool
 
     def connect(self) -> ApiClient:
-        return client.ApiClient(self.url, self.api_key or local_admin_key(self.url))
+        retries = client.Retries(longest_wait_s=LONGEST_WAIT_S)
+        return client.ApiClient(self.url, self.api_key or local_admin_key(self.url), retries=retries)
 
 
 def with_server(command: Callable[Concatenate[Remote, P], None]) -> Callable[..., None]:

@@ -174,6 +174,17 @@ def test_ctrl_c_ends_a_generation_and_the_next_one_is_answered(run: Run, environ
     assert run("infer", CODER, "x = ", "--max-tokens", "2").returncode == 0
 
 
+def test_options_of_serve_win_over_the_environment_and_dev_lets_everybody_manage(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "state", {"PORT": "1", "AUTH_ANONYMOUS_ROLE": "viewer"})
+    server.start("--dev", "--port", str(server.port)).wait_ready()
+    try:
+        with ApiClient(server.url) as anybody:
+            assert anybody.me()["role"] == "admin"
+            assert anybody.unload_model(CODER) == {"success": True}
+    finally:
+        assert server.stop() == 0
+
+
 def test_doctor_finds_the_ports_in_use_by_our_own_server_and_calls_that_no_fault(run: Run) -> None:
     found = _json(run("doctor", "--json"))
     assert found["ok"] is True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import httpx
@@ -31,7 +31,7 @@ class Connection:
     """Where a server is and who asks. Units: `timeout_s` and `work_timeout_s` are seconds of silence."""
 
     url: str
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)  # a key is among them
     timeout_s: float
     work_timeout_s: float
 
