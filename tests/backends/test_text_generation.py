@@ -184,3 +184,22 @@ def test_a_full_queue_refuses_and_cancelling_stops_the_work(
         time.sleep(0.02)
     assert later.send(b"x", narrow, max_tokens=2).all()
     assert measured(server, "text_generation_tokens", narrow) < 16 * (CONTEXT - 1)
+
+
+@pytest.mark.parametrize(
+    ("file_name", "content", "reason"),
+    [
+        ("model.onnx", "not a graph", "model.onnx cannot be opened"),
+        ("generation.json", '{"context_length": 5}', "generation.json must have exactly the keys"),
+        ("generation.json", "{", "generation.json is not JSON"),
+        ("tokenizer.json", "{", "tokenizer.json cannot be read"),
+    ],
+)
+def test_a_broken_model_is_refused_with_the_file_that_is_wrong(
+    server: RunningTriton, file_name: str, content: str, reason: str
+) -> None:
+    folder = server.repository / f"broken_{abs(hash((file_name, content)))}"
+    shutil.copytree(FOLDER, folder)
+    (folder / "1" / file_name).write_text(content)
+    with pytest.raises(InferenceServerException, match=reason):
+        server.load(folder.name)

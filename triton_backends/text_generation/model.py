@@ -104,7 +104,10 @@ class Prompts:
     """Turns `text_input` into token ids that leave room for an answer."""
 
     def __init__(self, tokenizer_json: str, facts: GenerationFacts) -> None:
-        self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        try:
+            self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        except Exception as error:  # The library raises nothing narrower.
+            raise BrokenModel(f"tokenizer.json cannot be read: {error}") from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._facts = facts

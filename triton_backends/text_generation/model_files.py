@@ -26,7 +26,10 @@ class GenerationFacts:
 
 def read_facts(version_directory: Path) -> GenerationFacts:
     """Raises: BrokenModel."""
-    document = json.loads(read_text(version_directory / "generation.json"))
+    try:
+        document = json.loads(read_text(version_directory / "generation.json"))
+    except json.JSONDecodeError as error:
+        raise BrokenModel(f"generation.json is not JSON: {error}") from None
     expected = {field.name for field in fields(GenerationFacts)}
     if set(document) != expected:
         different = sorted(set(document) ^ expected)

@@ -13,7 +13,7 @@ import numpy as np
 
 from triton_backends.text_generation.engines.interface import Failed, Produced, Sequence
 from triton_backends.text_generation.engines.onnxruntime_graph import DecoderGraph
-from triton_backends.text_generation.model_files import GenerationFacts
+from triton_backends.text_generation.model_files import BrokenModel, GenerationFacts
 from triton_backends.text_generation.sampling import Logits
 
 # Prompt tokens read between two decode steps: larger is faster for one prompt, smaller is smoother for the others.
@@ -41,7 +41,11 @@ class SlotEngine:
         self._waiting: deque[Sequence] = deque()
         self._reading: _Row | None = None
         self._rows: list[_Row] = []
-        self.decodes_all_rows = not rows_are_independent(graph, facts)
+        try:
+            self.decodes_all_rows = not rows_are_independent(graph, facts)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise BrokenModel(f"the graph does not run with a shared key-value buffer: {reason}") from None
 
     def submit(self, sequence: Sequence) -> None:
         self._waiting.append(sequence)
