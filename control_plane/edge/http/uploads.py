@@ -57,7 +57,7 @@ class _Incoming:
         self._name: str | None = None
         self._pending = bytearray()
         self._file: BinaryIO | None = None
-        self._is_ours = False
+        self._is_ours = self._is_whole = False
         self._parser = MultipartParser(
             boundary,
             {
@@ -67,6 +67,7 @@ class _Incoming:
                 "on_header_end": self._header_ends,
                 "on_headers_finished": self._content_begins,
                 "on_part_data": self._content,
+                "on_end": self._end,
             },
         )
 
@@ -85,7 +86,9 @@ class _Incoming:
                     await self._flush()
             self._parser.finalize()
         except (FormParserError, ClientDisconnect) as error:
-            raise InvalidRequest("the multipart body is broken or ends too early", reason="multipart") from error
+            raise InvalidRequest("the multipart body is broken", reason="multipart") from error
+        if not self._is_whole:  # the parser does not mind
+            raise InvalidRequest("the multipart body ends too early", reason="multipart")
         if self._name is None:
             raise InvalidRequest(f"the multipart body has no file in a field named {FIELD!r}", field=FIELD)
         await self._flush()
@@ -127,6 +130,9 @@ class _Incoming:
     def _content(self, data: bytes, start: int, end: int) -> None:
         if self._is_ours:
             self._pending += data[start:end]
+
+    def _end(self) -> None:
+        self._is_whole = True
 
 
 def _ending(name: str) -> str:

@@ -38,8 +38,8 @@ class OneWrite(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        # uvicorn asks only whether the logger has a handler anywhere above it, whatever its configuration says.
-        # Its access log costs more than a request does, and prints tokens that stand in query strings.
+        # Its access log costs more than a request does, and prints tokens that stand in query strings; the protocol
+        # writes it as soon as anybody's logging configuration gives its logger a handler.
         self.access_log = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

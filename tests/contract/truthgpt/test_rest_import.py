@@ -1,0 +1,185 @@
+"""Imports over REST (T-REST-15): from below the import root, and uploaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from control_plane.ports import Publication
+from tests.contract.conftest import ServeHttp
+from tests.contract.served import Served
+from tests.doubles.repository import InMemoryRepository
+
+BOUNDARY = b"xYzZY"
+
+
+def published(http: Served, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Publication, bytes | None]]:
+    """What the repository is given, with the content of a file as it is at that moment."""
+    seen: list[tuple[Publication, bytes | None]] = []
+    publish = InMemoryRepository.publish
+
+    async def recorded(self: InMemoryRepository, publication: Publication) -> Any:
+        source = publication.source
+        seen.append((publication, source.read_bytes() if source.is_file() else None))
+        return await publish(self, publication)
+
+    monkeypatch.setattr(InMemoryRepository, "publish", recorded)
+    return seen
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "root" / "deep").mkdir(parents=True)
+    (tmp_path / "root" / "deep" / "m.onnx").write_bytes(b"weights")
+    (tmp_path / "outside.onnx").write_bytes(b"secret")
+    (tmp_path / "root" / "link.onnx").symlink_to(tmp_path / "outside.onnx")
+    return tmp_path / "root"
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+async def test_t_rest_15_a_file_below_the_root_becomes_revision_1_unloaded(
+    serve_http: ServeHttp, root: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    http = await serve_http(import_root=root)
+    seen = published(http, monkeypatch)
+    reply = await http.client.post(
+        f"{prefix}/models/own/import", params={"file_path": "deep/m.onnx"}, headers=http.admin
+    )
+    assert (reply.status_code, reply.json()) == (
+        200,
+        {
+            "model_id": "own",
+            "success": True,
+            "format": "onnx",
+            "size_bytes": 3000,
+            "sha256": "c" * 64,
+            "error_message": None,
+            "revision": 1,
+            "state": "unloaded",
+        },
+    )
+    ((publication, content),) = seen
+    assert (publication.source_label, publication.created_by, content) == ("deep/m.onnx", "somebody", b"weights")
+    again = await http.client.post("/models/own/import", params={"file_path": "deep"}, headers=http.admin)
+    assert (again.json()["model_id"], again.json()["format"]) == ("own:2", "triton")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/etc/passwd", 403),
+        ("../outside.onnx", 403),
+        ("deep/../../outside.onnx", 403),
+        ("deep/..", 403),
+        ("link.onnx", 403),
+        ("", 400),
+        ("a\0b", 400),
+    ],
+)
+async def test_t_rest_15_nothing_outside_the_root_is_reached(
+    serve_http: ServeHttp, root: Path, path: str, status: int
+) -> None:
+    http = await serve_http(import_root=root)
+    reply = await http.client.post("/models/own/import", params={"file_path": path}, headers=http.admin)
+    assert reply.status_code == status
+    assert str(root) not in reply.text
+    assert (await http.client.get("/models/own", headers=http.viewer)).status_code == 404
+
+
+async def test_t_rest_15_without_a_root_only_uploads_work(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    reply = await http.client.post("/models/own/import", params={"file_path": "m.onnx"}, headers=http.admin)
+    assert (reply.status_code, reply.json()["code"]) == (501, "NOT_SUPPORTED_HERE")
+
+
+@pytest.mark.parametrize(
+    ("filename", "ending"),
+    [("m.onnx", ".onnx"), ("M.ONNX", ".onnx"), ("../../x.zip", ".zip"), ("C:\\x\\y.zip", ".zip"), ("x.pt", ".unknown")],
+)
+async def test_t_rest_15_an_upload_reaches_the_repository_whole_and_is_gone_afterwards(
+    serve_http: ServeHttp, monkeypatch: pytest.MonkeyPatch, filename: str, ending: str
+) -> None:
+    http = await serve_http()
+    seen = published(http, monkeypatch)
+    content = bytes(range(256)) * 20_000  # larger than one write, and with every byte in it
+    reply = await http.client.post(
+        "/models/own/import", data={"note": "read over"}, files={"file": (filename, content)}, headers=http.admin
+    )
+    assert reply.status_code == 200
+    ((publication, received),) = seen
+    assert received == content
+    assert publication.source.suffix == ending
+    assert ".." not in publication.source_label
+    assert publication.source_label.startswith("upload: ")
+    assert not publication.source.parent.exists()
+
+
+async def test_t_rest_15_an_upload_has_the_larger_limit(serve_http: ServeHttp) -> None:
+    http = await serve_http(max_body_bytes=1024, max_upload_bytes=100_000)
+    for size, status in [(50_000, 200), (150_000, 413)]:
+        files = {"file": ("m.onnx", b"x" * size)}
+        assert (await http.client.post("/v1/models/own/import", files=files, headers=http.admin)).status_code == status
+
+    async def undeclared() -> Any:
+        yield b'--xYzZY\r\nContent-Disposition: form-data; name="file"; filename="m.onnx"\r\n\r\n'
+        for _ in range(40):
+            yield b"x" * 5000
+        yield b"\r\n--xYzZY--\r\n"
+
+    headers = {**http.admin, "Content-Type": "multipart/form-data; boundary=xYzZY"}
+    reply = await http.client.post("/models/own/import", content=undeclared(), headers=headers)
+    assert (reply.status_code, reply.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content"),
+    [
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=xYzZY", b""),
+        ("multipart/form-data; boundary=xYzZY", b"nonsense"),
+        ("multipart/form-data; boundary=xYzZY", b'--xYzZY\r\nContent-Disposition: form-data; name="file"\r\n\r\nx'),
+        (
+            "multipart/form-data; boundary=xYzZY",
+            b'--xYzZY\r\nContent-Disposition: form-data; name="other"; filename="m.onnx"\r\n\r\nx\r\n--xYzZY--\r\n',
+        ),
+        (
+            "multipart/form-data; boundary=xYzZY",
+            b'--xYzZY\r\nContent-Disposition: form-data; name="file"; filename="m.onnx"\r\n\r\nx\r\n--xYzZY\r\n'
+            b'Content-Disposition: form-data; name="file"; filename="n.onnx"\r\n\r\nx\r\n--xYzZY--\r\n',
+        ),
+        ("application/json", b"{}"),
+        ("", b""),
+    ],
+)
+async def test_t_rest_15_a_broken_upload_is_refused(serve_http: ServeHttp, content_type: str, content: bytes) -> None:
+    http = await serve_http()
+    reply = await http.client.post(
+        "/models/own/import", content=content, headers={**http.admin, "Content-Type": content_type}
+    )
+    assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_REQUEST")
+    assert (await http.client.get("/models/own", headers=http.viewer)).status_code == 404
+
+
+async def test_t_rest_15_an_upload_that_is_cut_short_is_refused(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    content = b'--xYzZY\r\nContent-Disposition: form-data; name="file"; filename="m.onnx"\r\n\r\nhalf of it'
+    headers = {**http.admin, "Content-Type": "multipart/form-data; boundary=xYzZY"}
+    reply = await http.client.post("/models/own/import", content=content, headers=headers)
+    assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("name", ["b$(touch x)", "x--r1", "-x", "é"])
+async def test_t_rest_15_a_name_that_no_model_may_carry_is_refused(serve_http: ServeHttp, name: str) -> None:
+    http = await serve_http()
+    reply = await http.client.post(f"/models/{name}/import", files={"file": ("m.onnx", b"x")}, headers=http.admin)
+    assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_REQUEST")
+
+
+async def test_t_rest_15_both_ways_at_once_are_refused(serve_http: ServeHttp, root: Path) -> None:
+    http = await serve_http(import_root=root)
+    reply = await http.client.post(
+        "/models/own/import?file_path=deep", files={"file": ("m.onnx", b"x")}, headers=http.admin
+    )
+    assert reply.status_code == 400
