@@ -24,6 +24,12 @@ from control_plane.services.loading import Loader
 
 log = logging.getLogger(__name__)
 PRODUCT = "tritonplane"
+# What a load may ask for, and the Triton backends that are meant.
+BACKENDS = {
+    "onnx": {"onnxruntime", "text_generation"},
+    "python": {"python", "text_generation"},
+    "tensorrt": {"tensorrt", "tensorrt_plan"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +155,7 @@ class Models:
         log.info("model purged", extra={"model": name})
 
     async def _with_options(self, base: Revision, options: LoadOptions, caller: Principal | None) -> Revision:
-        if options.dtype is not None and options.dtype != base.description.dtype:
-            base = self._variant(base, options.dtype)
+        base = self._variant(base, options)
         if not options.changes_config or _is_configured(base, options):
             return base
         for status in self._catalog.get(base.model).revisions:
@@ -162,13 +167,18 @@ class Models:
         self._catalog.add_revision(revision)
         return revision
 
-    def _variant(self, base: Revision, dtype: str) -> Revision:
+    def _variant(self, base: Revision, options: LoadOptions) -> Revision:
+        """The revision itself if it is of the wanted dtype and backend, else the newest one that is."""
         revisions = [status.revision for status in self._catalog.get(base.model).revisions]
-        for revision in reversed(revisions):
-            if revision.description.dtype == dtype:
+        for revision in (base, *reversed(revisions)):
+            if _is_variant(revision, options):
                 return revision
-        known = sorted({revision.description.dtype for revision in revisions if revision.description.dtype})
-        raise InvalidRequest(f"model {base.model!r} has no {dtype} revision", available_dtypes=known)
+        wanted = " ".join(filter(None, (options.dtype, options.backend)))
+        raise InvalidRequest(
+            f"model {base.model!r} has no {wanted} revision",
+            available_dtypes=sorted({revision.description.dtype for revision in revisions} - {None}, key=str),
+            available_backends=sorted({revision.backend for revision in revisions}),
+        )
 
     def _on_a_device_here(self, options: LoadOptions) -> LoadOptions:
         if options.device != "cuda" or self._machine.has_gpu:
@@ -188,6 +198,13 @@ class Models:
     def _new_record(self, name: str, number: int, *, is_builtin: bool) -> ModelRecord:
         now = self._clock.now()
         return ModelRecord(name, now, now, is_builtin, {STABLE: number})
+
+
+def _is_variant(revision: Revision, options: LoadOptions) -> bool:
+    backends = BACKENDS.get(options.backend or "", {options.backend})
+    return (options.dtype is None or revision.description.dtype == options.dtype) and (
+        options.backend is None or revision.backend in backends
+    )
 
 
 def _is_configured(revision: Revision, options: LoadOptions) -> bool:

@@ -96,6 +96,22 @@ async def test_a_missing_dtype_names_those_there_are() -> None:
     assert refused.value.details["available_dtypes"] == ["int8"]
 
 
+@pytest.mark.parametrize(("backend", "number"), [("onnx", 1), ("python", 1)])
+async def test_a_wanted_backend_is_one_of_those_that_execute_it(backend: str, number: int) -> None:
+    world = await make_world(text_revision("coder"))
+
+    assert (await world.services.models.load("coder", LoadOptions(backend=backend))).revision.number == number
+
+
+async def test_a_missing_backend_names_those_there_are() -> None:
+    world = await make_world(text_revision("coder"))
+
+    with pytest.raises(InvalidRequest, match="no tensorrt revision") as refused:
+        await world.services.models.load("coder", LoadOptions(backend="tensorrt"))
+
+    assert refused.value.details["available_backends"] == ["text_generation"]
+
+
 async def test_cuda_without_a_gpu_is_not_supported_here() -> None:
     world = await make_world(text_revision("coder"))
 
