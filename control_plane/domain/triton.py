@@ -50,7 +50,10 @@ class IndexEntry:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Triton's own counters of one model directory. Units: `_us` are microseconds, summed."""
+    """Triton's own counters of one model directory. Units: `_us` are microseconds, summed.
+
+    `cancel_count` moves only for backends that report it; a cancelled request of a Python model counts as a success.
+    """
 
     inference_count: int
     execution_count: int
