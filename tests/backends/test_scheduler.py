@@ -187,6 +187,18 @@ def test_candidates_share_a_prompt_and_differ(scheduler: Scheduler) -> None:
     assert texts[0] == single.token_ids()
 
 
+def test_a_candidate_reads_from_its_siblings_cache_what_it_would_have_read_itself(scheduler: Scheduler) -> None:
+    prompt = list(range(1, 1 + PREFILL_CHUNK + 20))
+    options: dict[str, Any] = {"max_tokens": 8, "seed": 3, "n": 3}
+    together = submit(scheduler, prompt, **options)
+    run(scheduler, together)
+    one_by_one = Scheduler(make_engine(slots=1), queue=4)
+    apart = submit(one_by_one, prompt, **options)
+    run(one_by_one, apart)
+    for candidate in range(3):
+        assert together.token_ids(candidate) == apart.token_ids(candidate)
+
+
 def test_the_end_token_ends_a_text_with_no_piece_of_its_own(scheduler: Scheduler) -> None:
     probe = submit(scheduler, [5, 6, 7], max_tokens=10, seed=3)
     run(scheduler, probe)
