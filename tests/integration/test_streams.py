@@ -17,13 +17,10 @@ def body(prompt: str, max_length: int = 40, **options: object) -> dict[str, obje
 
 
 async def streamed(client: httpx.AsyncClient, prompt: str) -> list[dict[str, object]]:
-    events = []
-    async with client.stream("POST", "/inference/stream", json=body(prompt)) as answer:
-        assert answer.status_code == httpx.codes.OK
-        async for line in answer.aiter_lines():
-            if line.startswith("data: {"):
-                events.append(json.loads(line.removeprefix("data: ")))
-    return events
+    answer = (await client.post("/inference/stream", json=body(prompt))).raise_for_status()
+    *events, done = answer.text.removesuffix("\n\n").split("\n\n")
+    assert done == "data: [DONE]"
+    return [json.loads(event.removeprefix("data: ")) for event in events]
 
 
 async def test_two_clients_at_once_each_get_the_text_they_would_get_alone(product: ServerProcess) -> None:
