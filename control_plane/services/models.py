@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from control_plane.domain.access import Principal
 from control_plane.domain.errors import Conflict, InvalidRequest, Unsupported
@@ -67,6 +70,7 @@ class Models:
     ) -> None:
         self._catalog, self._store, self._repository = catalog, store, repository
         self._loader, self._server, self._clock, self._machine = loader, server, clock, machine
+        self._changes: set[asyncio.Task[RevisionStatus]] = set()
 
     async def open(self) -> None:
         """Read what is on disk and in the database; what one knows and the other does not is settled here."""
@@ -124,6 +128,9 @@ class Models:
         """
         options = self._on_a_device_here(options or LoadOptions())
         base = self._catalog.resolve(reference).revision
+        return await self._to_its_end(self._load(base, options, caller))
+
+    async def _load(self, base: Revision, options: LoadOptions, caller: Principal | None) -> RevisionStatus:
         async with self._loader.lock(base.model):
             revision = await self._with_options(base, options, caller)
             status = self._catalog.status(revision.model, revision.number)
@@ -136,6 +143,9 @@ class Models:
         """Requests in flight finish first. Unloading what is not loaded is fine. Raises ModelNotFound."""
         revision = self._catalog.resolve(reference).revision
         self._require_own_repository("unload")
+        return await self._to_its_end(self._unload(revision))
+
+    async def _unload(self, revision: Revision) -> RevisionStatus:
         async with self._loader.lock(revision.model):
             await self._loader.desire(revision, wanted=False)
             return await self._loader.unload(revision)
@@ -153,6 +163,13 @@ class Models:
             await self._store.delete(name)
             self._catalog.drop(name)
         log.info("model purged", extra={"model": name})
+
+    async def _to_its_end(self, change: Coroutine[Any, Any, RevisionStatus]) -> RevisionStatus:
+        """What has begun is finished even when its caller leaves (a gRPC deadline, say): half loaded is no state."""
+        task = asyncio.create_task(change)
+        self._changes.add(task)  # the event loop itself would not keep it
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
 
     async def _with_options(self, base: Revision, options: LoadOptions, caller: Principal | None) -> Revision:
         base = self._variant(base, options)

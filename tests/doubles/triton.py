@@ -20,6 +20,7 @@ class InMemoryTriton:
 
     A stream answers with the prompt's words, each with the blank before it, as many as `max_tokens` allows.
     `fail_at`: after how many tokens a stream fails, and how. `hold_at`: after how many it waits for `go_on`.
+    `loads_go_on`: cleared, it holds every load and unload.
     `repeat`: how often a stream says its words. `forgets_to_finish`: whether its last token lacks the reason.
     """
 
@@ -31,6 +32,8 @@ class InMemoryTriton:
         self.hold_at: int | None = None
         self.holding, self.go_on = asyncio.Event(), asyncio.Event()
         self.closed_early, self.was_closed_early = 0, asyncio.Event()
+        self.loads, self.loads_go_on = list[str](), asyncio.Event()
+        self.loads_go_on.set()
         self.repeat, self.forgets_to_finish = 1, False
 
     async def infer(self, inference: Inference) -> Prediction:
@@ -57,11 +60,14 @@ class InMemoryTriton:
             raise
 
     async def load(self, directory: str, timeout_s: float) -> None:
+        self.loads.append(directory)
+        await self.loads_go_on.wait()
         if directory in self.refusals:
             raise self.refusals[directory]
         self.loaded.add(directory)
 
     async def unload(self, directory: str, timeout_s: float) -> None:
+        await self.loads_go_on.wait()
         self.loaded.discard(directory)
 
     async def index(self) -> Sequence[IndexEntry]:

@@ -88,6 +88,18 @@ async def test_t_grpc_02_unloading_an_unknown_model_says_so(served: Served) -> N
     assert trailers(await call.trailing_metadata())["x-error-code"] == "MODEL_NOT_FOUND"
 
 
+async def test_a_load_whose_deadline_passes_goes_on_and_the_next_one_waits_for_it(serve: Serve) -> None:
+    served = await serve(await make_world(text_revision("coder")))
+    request = served.pb.LoadModelRequest(model_name="coder")
+    served.world.triton.loads_go_on.clear()
+    with pytest.raises(grpc.aio.AioRpcError) as late:
+        await served.stub.LoadModel(request, metadata=served.admin, timeout=0.2)
+    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    served.world.triton.loads_go_on.set()
+    assert (await served.stub.LoadModel(request, metadata=served.admin, timeout=5)).success
+    assert served.world.triton.loads == ["coder--r1"]
+
+
 async def test_t_grpc_04_a_model_has_every_field_of_the_seed(served: Served) -> None:
     answer = await served.stub.GetModel(served.pb.GetModelRequest(model_id="coder"), metadata=served.admin)
     assert (answer.success, answer.error_message) == (True, "")
