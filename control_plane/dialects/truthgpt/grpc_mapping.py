@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from control_plane.dialects.truthgpt.mapping import canonical_id, status_of
+from control_plane.dialects.truthgpt.rendering import VERSION
 from control_plane.domain.generation import Completion, Generation, Sampling, Token
 from control_plane.domain.models import Model, RevisionStatus
 from control_plane.domain.paging import Page, Paged
@@ -10,7 +11,6 @@ from control_plane.edge.times import rfc3339, rfc3339_now
 from control_plane.pb import optimization_pb2 as pb
 from control_plane.services.health import HealthReport
 
-API_VERSION = "1.0.0"
 UNKNOWN_SERVICE = "unknown"
 DEFAULTS, FIRST_PAGE = Sampling(), Page()
 
@@ -76,7 +76,7 @@ def health_response(report: HealthReport, service: str, own_name: str) -> pb.Hea
     return pb.HealthCheckResponse(
         status=parts[service].value if service in parts else UNKNOWN_SERVICE,
         timestamp=rfc3339(report.checked_at),
-        version=API_VERSION,
+        version=VERSION,
         uptime=report.uptime_s,
         services={name: health.value for name, health in report.services.items()},
     )
