@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from asyncio import CancelledError
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from time import perf_counter
@@ -173,7 +174,7 @@ class _Measured:
         tally = self._tally
         tally.in_flight -= 1
         tally.tokens += self.tokens
-        if error is None or isinstance(error, GeneratorExit):
+        if error is None or isinstance(error, GeneratorExit | CancelledError):  # a caller who leaves is no failure
             tally.successes += 1
             tally.seconds.observe(self.elapsed_s())
             return

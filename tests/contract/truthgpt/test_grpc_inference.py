@@ -161,6 +161,8 @@ async def test_t_grpc_09_a_client_that_cancels_ends_the_request_inside_triton(se
     assert triton.closed_early == 0
     call.cancel()
     assert await closed_early(served) == 1
+    tally = served.world.services.inference.tallies["coder"]
+    assert (tally.failures, tally.in_flight, tally.tokens) == (0, 0, 2)
 
 
 async def test_t_grpc_08_a_deadline_that_passes_ends_the_request_inside_triton(served: Served) -> None:
