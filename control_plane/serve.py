@@ -18,6 +18,7 @@ from control_plane.dialects.http import build_http
 from control_plane.dialects.truthgpt.grpc import truthgpt_api
 from control_plane.domain.errors import Conflict, DomainError
 from control_plane.edge.grpc.server import GrpcConfig, GrpcServer
+from control_plane.edge.grpc.tls import read_tls
 from control_plane.edge.http.app import HttpConfig
 from control_plane.edge.http.server import HttpServer, listen
 from control_plane.logs import configure_logging
@@ -45,7 +46,8 @@ async def _serve(settings: Settings) -> None:
         product = await opened.enter_async_context(open_product(settings))
         services = product.services
         sockets = _listening(settings)
-        grpc = GrpcServer(services, GrpcConfig(settings.host, settings.grpc_port), [truthgpt_api(services)])
+        tls = read_tls(settings.grpc_tls_cert, settings.grpc_tls_key)
+        grpc = GrpcServer(services, GrpcConfig(settings.host, settings.grpc_port, tls), [truthgpt_api(services)])
         http = HttpServer(build_http(services, _http_config(settings, product), product.triton_metrics))
         await _start(grpc)
         product.start()

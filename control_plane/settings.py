@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     port: Port = Field(8000, description="a port number, 0 to 65535")
     extra_ports: Ports = Field((), description="port numbers separated by commas")
     grpc_port: Port = Field(50051, description="a port number, 0 to 65535")
+    grpc_tls_cert: Path | None = Field(None, description="the path of a PEM certificate")
+    grpc_tls_key: Path | None = Field(None, description="the path of a PEM key")
     state_dir: Path = Field(
         default_factory=lambda: platformdirs.user_data_path("tritonplane", appauthor=False), description="a directory"
     )

@@ -13,17 +13,10 @@ from grpc_reflection.v1alpha import reflection
 from control_plane.domain.access import Role
 from control_plane.edge.grpc import health
 from control_plane.edge.grpc.interceptor import Doorkeeper
+from control_plane.edge.grpc.tls import Tls
 from control_plane.services.registry import Services
 
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024  # contract 1.2, PAYLOAD_TOO_LARGE
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM texts."""
-
-    certificate: bytes
-    key: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from control_plane.domain.access import Role
 from control_plane.domain.errors import Unavailable
 from control_plane.domain.triton import TritonState
-from control_plane.edge.grpc.server import GrpcConfig, GrpcServer, Tls
+from control_plane.edge.grpc.server import GrpcConfig, GrpcServer
+from control_plane.edge.grpc.tls import Tls
 from tests.contract.truthgpt.conftest import Serve, Served
 from tests.contract.truthgpt.grpc_client import trailers
+from tests.doubles.certificates import self_signed
 
 OURS = "truthgpt.optimization.OptimizationService"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -173,23 +170,3 @@ async def test_with_a_certificate_the_wire_is_tls(serve: Serve, tmp_path: Path) 
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await check(served)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-
-
-def self_signed() -> tuple[bytes, bytes]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return certificate.public_bytes(pem), private
