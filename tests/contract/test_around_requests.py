@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import socket
 
 import httpx
 import pytest
@@ -188,3 +190,64 @@ async def test_a_failing_triton_is_told_with_when_to_come_back(serve_http: Serve
     http.world.triton.fail_at = (0, Unavailable("the queue is full", retry_after_seconds=1.5))
     reply = await http.client.post("/inference", json=ASK, headers=http.user)
     assert (reply.status_code, reply.headers["Retry-After"]) == (503, "2")
+
+
+async def spoken(http: Served, request: str, until: bytes) -> bytes:
+    """What the server says to these bytes, at least up to `until`."""
+    host, port = http.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request.encode())
+    said = b""
+    async with asyncio.timeout(5):
+        while until not in said:
+            read = await reader.read(65_536)
+            assert read, said
+            said += read
+    writer.close()
+    await writer.wait_closed()
+    return said
+
+
+async def test_a_websocket_is_refused_in_words(http: Served) -> None:
+    request = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    request += "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    said = await spoken(http, f"{request}\r\n", b"}}")
+    assert said.startswith(b"HTTP/1.1 401 ")
+    key = http.viewer["Authorization"]
+    said = await spoken(http, f"{request}Authorization: {key}\r\n\r\n", b"}}")
+    assert said.startswith(b"HTTP/1.1 404 ")
+
+
+async def test_nothing_is_read_of_a_body_that_is_too_large_when_the_caller_waits_for_a_word(http: Served) -> None:
+    request = "POST /inference HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
+    said = await spoken(http, request, b"}}")
+    assert said.startswith(b"HTTP/1.1 413 ")
+    assert b"100 Continue" not in said
+
+
+async def test_what_is_no_http_is_refused_and_the_server_lives(http: Served) -> None:
+    for nonsense in ("\x16\x03\x01\x02\x00\r\n\r\n", "GET\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
+        assert (await spoken(http, nonsense, b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+    assert (await http.client.get("/health")).status_code == 200
+
+
+async def test_a_reader_who_is_slow_holds_back_the_stream_and_nobody_else(serve_http: ServeHttp) -> None:
+    world = await two_models()
+    world.triton.repeat, world.triton.hold_at = 12_000, 95_999  # twelve megabytes, and then it waits
+    http = await serve_http(world)
+    words = " ".join(letter * 110 for letter in "abcdefgh")
+    body = json.dumps({"model_id": "coder", "input_data": {"text": words}})
+    head = f"POST /inference/stream HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        host, port = http.url.removeprefix("http://").split(":")
+        await asyncio.get_running_loop().run_in_executor(None, slow.connect, (host, int(port)))
+        slow.sendall(f"{head}Authorization: {http.user['Authorization']}\r\n\r\n{body}".encode())
+        while not world.services.inference.tallies:  # noqa: ASYNC110 - the service has no event for it
+            await asyncio.sleep(0.05)
+        assert (await http.client.get("/health")).status_code == 200
+        tally = world.services.inference.tallies["coder"]
+        assert tally.in_flight == 1
+        assert not world.triton.holding.is_set(), "what the reader does not take is not made"
+    await asyncio.wait_for(world.triton.was_closed_early.wait(), 5)
+    assert tally.in_flight == 0

@@ -7,6 +7,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+# A burst larger than this goes out at once: only the real transport knows when a slow reader must hold it back.
+HELD_BYTES_MAX = 64 * 1024
 
 class Corked:
     """A transport that sends in one piece what one turn of the event loop wrote."""
@@ -14,11 +16,15 @@ class Corked:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
         self._pending: list[bytes] = []
+        self._held_bytes = 0
 
     def write(self, chunk: bytes) -> None:
         if not self._pending:
             self._loop.call_soon(self._flush)
         self._pending.append(chunk)
+        self._held_bytes += len(chunk)
+        if self._held_bytes > HELD_BYTES_MAX:
+            self._flush()
 
     def close(self) -> None:
         self._flush()
@@ -26,7 +32,7 @@ class Corked:
 
     def _flush(self) -> None:
         if self._pending:
-            whole, self._pending = b"".join(self._pending), []
+            whole, self._pending, self._held_bytes = b"".join(self._pending), [], 0
             self._transport.write(whole)
 
     def __getattr__(self, name: str) -> Any:
