@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+# Adam's averages mean little before that.
+WARMUP_STEPS = 40
+
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates at their highest, and the shape of their way up and down."""
+    """Learning rates at their highest."""
 
     matrices: float = 0.03
     rest: float = 0.006
     weight_decay: float = 0.05
-    warmup_steps: int = 40
-    # The share of all steps spent on the straight line down to zero.
-    decay_share: float = 0.5
 
 
 def build_optimizers(model: nn.Module, rates: Rates) -> list[torch.optim.Optimizer]:
@@ -35,10 +35,10 @@ def build_optimizers(model: nn.Module, rates: Rates) -> list[torch.optim.Optimiz
     ]
 
 
-def rate_share(step: int, steps: int, rates: Rates) -> float:
+def rate_share(step: int, steps: int, final_steps: int) -> float:
     """The part of the highest rate used at `step` (from 0) of `steps`: up, level, then straight down to zero."""
-    up = (step + 1) / rates.warmup_steps
-    down = (steps - step) / (steps * rates.decay_share)
+    up = (step + 1) / WARMUP_STEPS
+    down = (steps - step) / final_steps
     return min(1.0, up, down)
 
 

@@ -15,6 +15,8 @@ from training.corpus import SourceFile
 from training.tokenizer import END_OF_TEXT
 
 Stream = NDArray[np.int64]
+# How byte-level BPE writes a space.
+SPACE = "\u0120"
 
 
 def token_stream(files: Iterable[SourceFile], tokenizer: Tokenizer) -> Stream:
@@ -23,6 +25,29 @@ def token_stream(files: Iterable[SourceFile], tokenizer: Tokenizer) -> Stream:
     encoded = tokenizer.encode_batch([file.text for file in files])
     ids = [token for one in encoded for token in (separator, *one.ids)]
     return np.array([*ids, separator], np.int64)
+
+
+def loosen_spaces(stream: Stream, tokenizer: Tokenizer, share: float, seed: int) -> Stream:
+    """Return the same text with some words' leading spaces as tokens of their own.
+
+    Otherwise only alignment ever follows a lone space, and a prompt such as `return ` is answered with nonsense.
+    """
+    tight = _without_space(tokenizer)
+    loose = (tight[stream] >= 0) & (np.random.default_rng(seed).random(len(stream)) < share)
+    spaces = np.where(loose, tokenizer.get_vocab()[SPACE], -1)
+    pairs = np.stack([spaces, np.where(loose, tight[stream], stream)], axis=1)
+    loosened: Stream = pairs[pairs >= 0]
+    return loosened
+
+
+def _without_space(tokenizer: Tokenizer) -> Stream:
+    """The token that lacks the leading space, by token; -1 where there is none."""
+    vocabulary = tokenizer.get_vocab()
+    found = np.full(len(vocabulary), -1, np.int64)
+    for token, number in vocabulary.items():
+        if token.startswith(SPACE) and not token.startswith(SPACE * 2):
+            found[number] = vocabulary.get(token[1:], -1)
+    return found
 
 
 @dataclass(frozen=True)

@@ -10,33 +10,35 @@ from tokenizers import Tokenizer
 
 from tests.training.tiny import RUN
 from training.corpus import SourceFile, read_corpus
-from training.optimizer import Rates, rate_share
-from training.train import Trainer
-from training.windows import Reader, token_stream
+from training.optimizer import rate_share
+from training.train import Corpus, Trainer
+from training.windows import Reader, loosen_spaces, token_stream
 
 
 @pytest.fixture(scope="module")
-def reader(files: list[SourceFile], tokenizer: Tokenizer) -> Reader:
+def corpus(files: list[SourceFile], tokenizer: Tokenizer) -> Corpus:
     half = len(files) // 2
-    return Reader((token_stream(files[:half], tokenizer), token_stream(files[half:], tokenizer)), seed=0)
+    streams = (token_stream(files[:half], tokenizer), token_stream(files[half:], tokenizer))
+    loose = tuple(loosen_spaces(stream, tokenizer, 0.5, seed=0) for stream in streams)
+    return Corpus(Reader(streams, seed=0), Reader(loose, seed=0), held_out=streams[0])
 
 
 def losses(trainer: Trainer, steps: int) -> list[float]:
     return [trainer.advance() for _ in range(steps)]
 
 
-def test_the_same_seed_trains_the_same_model(reader: Reader) -> None:
-    first = losses(Trainer(RUN, reader, compiled=False), RUN.steps)
-    assert losses(Trainer(RUN, reader, compiled=False), RUN.steps) == first
+def test_the_same_seed_trains_the_same_model(corpus: Corpus) -> None:
+    first = losses(Trainer(RUN, corpus, compiled=False), RUN.steps)
+    assert losses(Trainer(RUN, corpus, compiled=False), RUN.steps) == first
     assert first[-1] < first[0]
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(reader: Reader, tmp_path: Path) -> None:
-    whole = losses(Trainer(RUN, reader, compiled=False), RUN.steps)
-    stopped = Trainer(RUN, reader, compiled=False)
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(corpus: Corpus, tmp_path: Path) -> None:
+    whole = losses(Trainer(RUN, corpus, compiled=False), RUN.steps)
+    stopped = Trainer(RUN, corpus, compiled=False)
     losses(stopped, 9)
     stopped.save(tmp_path / "checkpoint.pt")
-    later = Trainer(RUN, reader, compiled=False)
+    later = Trainer(RUN, corpus, compiled=False)
     later.resume(tmp_path / "checkpoint.pt")
     assert losses(later, RUN.steps - 9) == pytest.approx(whole[9:])
 
@@ -46,17 +48,22 @@ def test_the_last_steps_read_whole_contexts() -> None:
 
 
 def test_rates_go_up_stay_and_end_near_zero() -> None:
-    rates = Rates(warmup_steps=10, decay_share=0.5)
-    shares = [rate_share(step, 100, rates) for step in (0, 9, 49, 75, 99)]
-    assert shares == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.02])
+    shares = [rate_share(step, 200, 100) for step in (0, 19, 39, 99, 150, 199)]
+    assert shares == pytest.approx([0.025, 0.5, 1.0, 1.0, 0.5, 0.01])
 
 
-def test_a_pass_reads_every_window_once(reader: Reader) -> None:
-    alone = Reader(reader.streams[:1], seed=0)
+def test_a_pass_reads_every_window_once(corpus: Corpus) -> None:
+    alone = Reader(corpus.tight.streams[:1], seed=0)
     count = (len(alone.streams[0]) - 1) // 32 - 1
     rows = alone.batch(0, count, 32).numpy()
     assert rows.shape == (count, 33)
     assert len(np.unique(rows, axis=0)) == count
+
+
+def test_a_loose_space_changes_the_tokens_and_not_the_text(corpus: Corpus, tokenizer: Tokenizer) -> None:
+    tight, loose = corpus.tight.streams[0], corpus.loose.streams[0]
+    assert len(loose) > len(tight)
+    assert tokenizer.decode(loose.tolist()) == tokenizer.decode(tight.tolist())
 
 
 def test_the_corpus_leaves_out_copies_and_tables(tmp_path: Path) -> None:
