@@ -17,7 +17,7 @@ Tokens = NDArray[np.int64]
 class Graph:
     """A served version directory, opened on the CPU."""
 
-    def __init__(self, version: Path, threads: int = 2) -> None:
+    def __init__(self, version: Path, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self.session = onnxruntime.InferenceSession(
