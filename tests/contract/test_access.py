@@ -42,6 +42,7 @@ async def test_c_auth_01_a_token_without_subject_or_end_is_refused(http: Served,
     assert reply.status_code == 401
 
 
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 async def test_c_auth_01_a_token_of_another_algorithm_is_refused(http: Served) -> None:
     token = jwt.encode({"sub": "lea", "exp": 4_000_000_000, "role": "admin"}, JWT_SECRET, "HS384")
     assert (await http.client.get("/auth/me", headers={"Authorization": f"Bearer {token}"})).status_code == 401

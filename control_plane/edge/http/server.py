@@ -37,7 +37,7 @@ class HttpServer(uvicorn.Server):
     uvicorn raises a caught signal again when it has stopped, and the rest of the process would never stop cleanly.
     """
 
-    def __init__(self, app: ASGIApp, *, tls_certificate: str | None = None, tls_key: str | None = None) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         config = uvicorn.Config(
             app,
             http=OneWrite,
@@ -49,8 +49,6 @@ class HttpServer(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=_CLOSING_S,
-            ssl_certfile=tls_certificate,
-            ssl_keyfile=tls_key,
         )
         super().__init__(config)
 
@@ -66,20 +64,16 @@ class HttpServer(uvicorn.Server):
         deadline = asyncio.get_running_loop().time() + drain_s
         while running := self._running():
             left_s = deadline - asyncio.get_running_loop().time()
-            if left_s <= 0 or self.force_exit:
+            if left_s <= 0:
                 break
             await asyncio.wait(running, timeout=left_s)
         self.should_exit = True
-
-    def stop_now(self) -> None:
-        """A second signal: end `serve` without waiting for anybody."""
-        self.force_exit = self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         running = self._running()
         for task in running:
             task.cancel()
-        if running and not self.force_exit:
+        if running:
             await asyncio.wait(running, timeout=FAREWELL_S)
         await super().shutdown(sockets)
 

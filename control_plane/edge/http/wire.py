@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 # A burst larger than this goes out at once: only the real transport knows when a slow reader must hold it back.
 HELD_BYTES_MAX = 64 * 1024
 
+
 class Corked:
     """A transport that sends in one piece what one turn of the event loop wrote."""
 
