@@ -78,10 +78,12 @@ async def run_child(
     The end is the end of its output: a grandchild that keeps stdout open counts as still running.
     Raises: TimedOut, Unsupported when the program is not there.
     """
-    process = await spawn(argv, env=env, cwd=cwd, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    # No pipe without input: a child may end before it is fed, and uvloop raises RuntimeError for a write into a pipe
+    # that has closed meanwhile.
+    process = await spawn(argv, env=env, cwd=cwd, stdin=PIPE if stdin else DEVNULL, stdout=PIPE, stderr=PIPE)
     try:
         async with asyncio.timeout(timeout_s):
-            stdout, stderr = await process.communicate(stdin)
+            stdout, stderr = await process.communicate(stdin or None)
     except TimeoutError as error:
         raise TimedOut(f"{Path(argv[0]).name} did not finish within {timeout_s:g} s", timeout_s=timeout_s) from error
     finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
 
 from control_plane.domain.errors import TimedOut, Unsupported
 from control_plane.gateways.processes.spawn import guard_group, kill_group, run_child, spawn
@@ -31,6 +32,22 @@ async def test_a_child_gets_its_input_and_gives_both_outputs_and_its_code() -> N
     script = "import sys; print(sys.stdin.read()[::-1], end=''); print('odd', end='', file=sys.stderr); sys.exit(3)"
     result = await run_child([sys.executable, "-c", script], env=ENV, stdin=b"abc", timeout_s=20)
     assert (result.returncode, result.stdout, result.stderr) == (3, b"cba", b"odd")
+
+
+def test_a_child_may_end_before_a_busy_server_gets_round_to_it() -> None:
+    async def busy() -> None:
+        while True:
+            time.sleep(0.05)  # noqa: ASYNC251 - what an overloaded machine does to the event loop
+            await asyncio.sleep(0)
+
+    async def run() -> int:
+        business = asyncio.create_task(busy())
+        result = await run_child(["true"], env=ENV, timeout_s=20)
+        business.cancel()
+        return result.returncode
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert [runner.run(run()) for _ in range(3)] == [0, 0, 0]
 
 
 async def test_a_program_that_is_not_there_is_named() -> None:
