@@ -55,8 +55,6 @@ async def serving(world: World, triton_metrics: Any = None, **config: Any) -> As
         task = asyncio.create_task(server.serve(sockets))
         url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
         async with httpx.AsyncClient(base_url=url, timeout=20) as client:
-            while not server.started:  # noqa: ASYNC110 - uvicorn has a flag for it, no event
-                await asyncio.sleep(0.005)
             yield Served(world, server, url, client)
         await server.stop(0)
         await task

@@ -169,7 +169,6 @@ async def test_a_comfortable_request_that_outlives_the_drain_gets_a_503() -> Non
 async def test_a_busy_port_is_said_to_be_so() -> None:
     taken = listen("127.0.0.1", [0])
     port = taken[0].getsockname()[1]
-    taken[0].listen()
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
         listen("127.0.0.1", [0, port])
     taken[0].close()

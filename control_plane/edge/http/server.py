@@ -87,6 +87,7 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
+        opened.listen(BACKLOG)  # a port that is merely bound can still be bound by another server
     except OSError as error:
         opened.close()
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
