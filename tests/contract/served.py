@@ -24,6 +24,7 @@ class Served:
     """`client` sends no credentials; `as_role` gives headers that do."""
 
     world: World
+    config: HttpConfig
     server: HttpServer
     url: str
     client: httpx.AsyncClient
@@ -49,13 +50,14 @@ async def serving(world: World, triton_metrics: Any = None, **config: Any) -> As
     """A server on a free port, ended with the block."""
     with _folder() as folder:
         more = {"triton_metrics": triton_metrics} if triton_metrics else {}
-        app = build_http(world.services, HttpConfig(staging_dir=folder / "staging", **config), **more)
+        http_config = HttpConfig(staging_dir=folder / "staging", **config)
+        app = build_http(world.services, http_config, **more)
         sockets = listen("127.0.0.1", [0])
         server = HttpServer(app)
         task = asyncio.create_task(server.serve(sockets))
         url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
         async with httpx.AsyncClient(base_url=url, timeout=20) as client:
-            yield Served(world, server, url, client)
+            yield Served(world, http_config, server, url, client)
         await server.stop(0)
         await task
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,37 @@ async def test_t_rest_15_both_ways_at_once_are_refused(serve_http: ServeHttp, ro
         "/models/own/import?file_path=deep", files={"file": ("m.onnx", b"x")}, headers=http.admin
     )
     assert reply.status_code == 400
+
+
+async def test_c_auth_06_nothing_is_read_of_the_upload_of_who_may_not_import(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    host, port = http.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = "POST /models/own/import HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n"
+    head += f"Content-Type: multipart/form-data; boundary=x\r\nAuthorization: {http.user['Authorization']}\r\n\r\n"
+    writer.write(head.encode())
+    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 403 ")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_t_rest_15_an_upload_whose_client_leaves_is_forgotten(
+    serve_http: ServeHttp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http = await serve_http()
+    seen = published(http, monkeypatch)
+    staging = http.config.staging_dir
+
+    async def never_whole() -> Any:
+        yield b'--xYzZY\r\nContent-Disposition: form-data; name="file"; filename="m.onnx"\r\n\r\n' + b"x" * 3_000_000
+        while not any(staging.glob("upload-*/*")):  # noqa: ASYNC110 - the disk has no event for it
+            await asyncio.sleep(0.01)
+        raise ConnectionError("the client is gone")
+
+    headers = {**http.admin, "Content-Type": "multipart/form-data; boundary=xYzZY"}
+    with pytest.raises(ConnectionError):
+        await http.client.post("/models/own/import", content=never_whole(), headers=headers)
+    async with asyncio.timeout(5):
+        while any(staging.iterdir()):  # noqa: ASYNC110 - the disk has no event for it
+            await asyncio.sleep(0.01)
+    assert seen == []
