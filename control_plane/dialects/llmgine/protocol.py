@@ -8,12 +8,16 @@ from control_plane.edge.http.schemas import Timestamp
 
 
 class TritonReadiness(BaseModel):
-    """`state` is our supervisor's word; `reason` says why it is not ready."""
+    """`state` is our supervisor's word; `reason` says why it is not ready.
+
+    `repository`: managed (our own Triton), shared (an external one that reads our repository) or read-only.
+    """
 
     initialized: bool
     ready: bool
     loaded_models: int
     state: str
+    repository: str
     reason: str | None
 
 

@@ -39,6 +39,7 @@ def to_response(readiness: Readiness) -> ReadinessResponse:
         ready=readiness.triton.state in (TritonState.READY, TritonState.DEGRADED),
         loaded_models=readiness.loaded_models,
         state=readiness.triton.state.value,
+        repository=readiness.triton.repository,
         reason=readiness.triton.reason,
     )
     return ReadinessResponse(

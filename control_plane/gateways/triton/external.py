@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,6 +27,7 @@ from control_plane.ports import Clock
 
 log = logging.getLogger(__name__)
 SHARED, READ_ONLY = "shared", "read-only"
+MARKER = "tritonplane-shared-"
 INTERVAL_S = 1.0
 QUESTION_TIMEOUT_S = 5.0
 # Triton's own words in poll mode and in mode "none".
@@ -38,7 +41,7 @@ _REFUSAL = (
 class ExternalTriton:
     """Satisfies `ports.TritonServer`; `triton` and `control` as on the supervisor.
 
-    Whether it reads our repository shows when it lists the self-test model that we put there, and takes load orders.
+    Whether it reads our repository shows when it lists what only ours has (`mark_repository`), and takes load orders.
     Raises: Unsupported for anything but one endpoint.
     """
 
@@ -60,6 +63,7 @@ class ExternalTriton:
         self._channel = Channel()
         self._board = StateBoard(READ_ONLY, clock)
         self._watcher: asyncio.Task[None] | None = None
+        self._marker = ""
         self.triton = TritonStub(self._channel, config.stream_idle_timeout_s)
         self.control = Control(self._channel, refusal=self._refusal)
 
@@ -80,6 +84,7 @@ class ExternalTriton:
 
     def start(self) -> None:
         install_probe(self._config)
+        self._marker = mark_repository(self._config.repository)
         self._enter(TritonState.STARTING)
         self._channel.connect(self.endpoint)
         self._watcher = asyncio.create_task(self._watch(), name="external triton")
@@ -128,7 +133,8 @@ class ExternalTriton:
                 log.warning("not every model was loaded", extra={"reason": error.message})
 
     async def _reads_ours(self) -> bool:
-        if all(entry.directory != PROBE for entry in await self.control.index()):
+        listed = {entry.directory for entry in await self.control.index()}
+        if not {PROBE, self._marker} <= listed:
             return False
         try:
             message = pb.RepositoryModelLoadRequest(model_name=PROBE)
@@ -156,3 +162,15 @@ class ExternalTriton:
         else:
             self._channel.close_gate(f"Triton does not serve just now ({state.value})")
         self._board.enter(state, reason)
+
+
+def mark_repository(repository: Path) -> str:
+    """The name of an empty directory that no other repository has; made once, and listed by whoever reads ours.
+
+    The self-test model will not do: the Triton of any other control plane has that too.
+    """
+    for marker in repository.glob(f"{MARKER}*"):
+        return marker.name
+    marker = repository / f"{MARKER}{secrets.token_hex(6)}"
+    marker.mkdir()
+    return marker.name

@@ -140,7 +140,11 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while not self._is_closing:
             born_at_s = loop.time()
-            reason = await self._one_life()
+            try:
+                reason = await self._one_life()
+            except Exception:  # a fault of ours must not leave the server without a Triton for ever
+                log.exception("the supervisor failed; Triton is started again")
+                reason = "the supervisor failed; see the log"
             if self._is_closing:
                 return
             self._ledger.server_died(loop.time())

@@ -20,7 +20,8 @@ async def test_l_health_01_health_has_what_llmgine_documents(http: Served) -> No
 
 async def test_l_health_02_ready_tells_what_is_loaded(http: Served) -> None:
     reply = await http.client.get("/health/ready")
-    triton = {"initialized": True, "ready": True, "loaded_models": 2, "state": "ready", "reason": None}
+    triton = {"initialized": True, "ready": True, "loaded_models": 2, "state": "ready"}
+    triton |= {"repository": "managed", "reason": None}
     assert (reply.status_code, reply.json()) == (
         200,
         {"status": "ready", "timestamp": "2026-11-21T12:00:00.000Z", "services": {"triton": triton}, "reason": None},

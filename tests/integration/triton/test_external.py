@@ -67,6 +67,15 @@ async def test_a_server_with_our_repository_loads_what_we_say(triton: RunningTri
     assert external.status().state is TritonState.STOPPED
 
 
+async def test_the_triton_of_another_control_plane_is_read_only(triton: RunningTriton, tmp_path: Path) -> None:
+    assert triton.supervisor.address is not None
+    config = TritonConfig(tmp_path / "ours")
+    async with ExternalTriton(config, [triton.supervisor.address], SystemClock()) as external:
+        status = await external.wait_until(is_ready, READY_S)
+
+    assert status.repository == "read-only"
+
+
 async def test_a_server_with_another_repository_is_read_only_and_says_what_to_do(tmp_path: Path) -> None:
     async with (
         _stranger(tmp_path / "theirs") as (_, ports),
