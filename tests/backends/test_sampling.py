@@ -29,6 +29,12 @@ def test_temperature_0_takes_the_most_likely_token(logits: np.ndarray) -> None:
     assert sampler(temperature=0).choose(logits).token_id == int(logits.argmax())
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-45, 1e-38])
+def test_a_tiny_temperature_takes_the_most_likely_token(logits: np.ndarray, temperature: float) -> None:
+    assert sampler(temperature=temperature, top_p=0.9).choose(logits).token_id == int(logits.argmax())
+
+
 def test_the_probability_is_that_of_the_unscaled_softmax(logits: np.ndarray) -> None:
     chosen = sampler(temperature=0.2, top_k=5, seed=1).choose(logits)
     assert chosen.probability == pytest.approx(softmax(logits)[chosen.token_id], rel=1e-5)

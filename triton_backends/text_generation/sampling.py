@@ -80,9 +80,11 @@ class Sampler:
         return shaped
 
     def _pick(self, logits: Logits, options: GenerationOptions) -> int:
-        if options.temperature == 0:
+        temperature = np.float32(options.temperature)
+        if temperature == 0:  # also of a number too small for a float, which would divide 0 by 0
             return int(logits.argmax())
-        weights = np.exp((logits - logits.max()) / np.float32(options.temperature))
+        with np.errstate(over="ignore"):  # a tiny temperature leaves the most likely token alone
+            weights = np.exp((logits - logits.max()) / temperature)
         if options.top_k and options.top_k < weights.size:
             token_ids = _most_likely(weights, options.top_k)
             return int(token_ids[_draw(weights[token_ids], options.top_p, self.random)])
