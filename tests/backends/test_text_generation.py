@@ -134,6 +134,13 @@ def test_a_request_that_cannot_be_met_is_refused(
     assert reason in refused.value.message()
 
 
+def test_a_huge_prompt_is_refused_without_counting_its_tokens(streams: list[Stream]) -> None:
+    started_s = time.monotonic()
+    with pytest.raises(InferenceServerException, match="the prompt has at least [0-9]+ tokens"):
+        streams[0].send(b"def x " * 2_600_000).all()
+    assert time.monotonic() - started_s < 5  # counted, they take half a minute
+
+
 def test_an_empty_prompt_starts_a_text(streams: list[Stream]) -> None:
     assert len(streams[0].send(b"", max_tokens=3, seed=1).all()) <= 3
 

@@ -111,23 +111,31 @@ class Prompts:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._facts = facts
+        # No token stands for more bytes than its spelling in the vocabulary has.
+        self._longest_token_bytes = max(len(token.encode()) for token in self._tokenizer.get_vocab())
 
     def read(self, text_input: Array | None) -> TokenIds:
         """Shapes: BYTES[1] -> INT64[tokens]. Raises: InvalidParameter."""
         if text_input is None or text_input.size != 1:
             raise InvalidParameter("text_input must hold exactly one string, BYTES[1]")
+        raw = bytes(text_input.reshape(-1)[0])
+        # Counting the tokens of 16 MiB takes half a minute, in which no other request would begin.
+        self._check_length("at least ", -(-len(raw) // self._longest_token_bytes))
         try:
-            text = bytes(text_input.reshape(-1)[0]).decode("utf-8")
+            text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InvalidParameter(f"text_input is not UTF-8: {error.reason} at byte {error.start}") from None
         token_ids = self._token_ids(text)
+        self._check_length("", len(token_ids))
+        return np.array(token_ids, np.int64)
+
+    def _check_length(self, how_exact: str, tokens: int) -> None:
         limit = self._facts.context_length
-        if len(token_ids) >= limit:
+        if tokens >= limit:
             raise InvalidParameter(
-                f"the prompt has {len(token_ids)} tokens; the model's context length is {limit} tokens, "
+                f"the prompt has {how_exact}{tokens} tokens; the model's context length is {limit} tokens, "
                 "of which at least one is for the answer"
             )
-        return np.array(token_ids, np.int64)
 
     def _token_ids(self, text: str) -> list[int]:
         bos = self._facts.bos_token_id
