@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ulid import ULID
 
@@ -128,6 +128,7 @@ class Access:
         """A new key and its secret, which is never seen again."""
         caller.require(Role.ADMIN)
         _check_name("name", wanted.name)
+        wanted = replace(wanted, expires_at=_in_utc(wanted.expires_at))
         if wanted.expires_at is not None and wanted.expires_at <= self._clock.now():
             raise InvalidRequest("expires_at must be in the future", field="expires_at")
         secret = self._credentials.new_key()
@@ -241,6 +242,13 @@ class Access:
         if known is None:
             await self._add(BOOTSTRAP_KEY, secret, NewKey("TRITONPLANE_BOOTSTRAP_ADMIN_KEY", Role.ADMIN))
         self._forget()
+
+
+def _in_utc(at: datetime | None) -> datetime | None:
+    try:
+        return None if at is None else at.astimezone(UTC)
+    except OverflowError:
+        raise InvalidRequest("expires_at is no time of the years 1 to 9999 in UTC", field="expires_at") from None
 
 
 def _bearer(authorization: str) -> str:

@@ -26,6 +26,8 @@ BODIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("/auth/token", {}, {"expires_in": "soon"}),
     ("/auth/keys", {"name": "x", "role": "user"}, {"role": "emperor"}),
     ("/native/v1/models/coder/load", {}, {"instance_count": "many"}),
+    ("/native/v1/models/coder/load", {}, {"instance_count": True}),
+    ("/native/v1/models/coder/load", {}, {"timeout_seconds": True}),
 ]
 # Every route of this server that needs a credential: method and path.
 GUARDED = [

@@ -16,7 +16,7 @@ class TokenBody(BaseModel):
     sub: str | None = None
     role: Role | None = None
     rate_limit_policy: str | None = None
-    expires_in: int = Field(default=TOKEN_S_DEFAULT, ge=1, le=TOKEN_S_MAX)
+    expires_in: int = Field(default=TOKEN_S_DEFAULT, ge=1, le=TOKEN_S_MAX, strict=True)
 
 
 class TokenResponse(BaseModel):
@@ -92,10 +92,10 @@ class RevisionsResponse(BaseModel):
 class LoadBody(BaseModel):
     """Anything set that differs from the revision makes a new one. Units: seconds, microseconds."""
 
-    timeout_seconds: float = Field(default=300, gt=0, le=3600)
-    instance_count: int | None = Field(default=None, ge=1, le=64)
-    max_batch_size: int | None = Field(default=None, ge=0, le=65_536)
-    dynamic_batching_delay_us: int | None = Field(default=None, ge=0, le=10_000_000)
+    timeout_seconds: float = Field(default=300, gt=0, le=3600, strict=True)
+    instance_count: int | None = Field(default=None, ge=1, le=64, strict=True)
+    max_batch_size: int | None = Field(default=None, ge=0, le=65_536, strict=True)
+    dynamic_batching_delay_us: int | None = Field(default=None, ge=0, le=10_000_000, strict=True)
 
 
 class LoadedResponse(BaseModel):
