@@ -43,7 +43,10 @@ def test_a_process_that_only_has_the_same_id_lives(tmp_path: Path, sleeper: subp
 
 def test_a_stub_is_known_by_the_shared_memory_in_its_arguments(tmp_path: Path) -> None:
     record = tmp_path / "triton.pid"
-    stub = subprocess.Popen(["bash", "-c", "read line", "tpours_segment"], stdin=subprocess.PIPE)
+    command = ["bash", "-c", "echo up; read line", "tpours_segment"]
+    stub = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert stub.stdout is not None
+    stub.stdout.readline()  # the kernel shows the arguments a moment after the start
     process_record.write(record, stub.pid, SLEEP, "tpours_")
     assert process_record.reap(record) == [stub.pid]
     assert not psutil.pid_exists(stub.pid)
