@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
 from typing import Any, get_args, get_type_hints
 
@@ -15,6 +16,7 @@ from control_plane.edge.http.routing import Needs
 from tests.contract.conftest import two_models
 from tests.contract.served import Served, serving
 
+KINDS = {"js": "text/javascript", "css": "text/css", "png": "image/png"}
 ASK = {"model_id": "coder", "input_data": {"text": "a b c"}}
 
 
@@ -93,10 +95,19 @@ async def test_x_met_01_a_caller_who_leaves_is_counted_as_such() -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-async def test_t_rest_17_the_documentation_is_a_page(http: Served, path: str) -> None:
-    reply = await http.client.get(path)
-    assert reply.headers["Content-Type"].startswith("text/html")
-    assert "/openapi.json" in reply.text
+async def test_t_rest_17_the_documentation_is_a_page_that_needs_no_internet(http: Served, path: str) -> None:
+    page = await http.client.get(path)
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "/openapi.json" in page.text
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    loaded = re.findall(r'<(?:script|link)[^>]*(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) > 1
+    for address in loaded:
+        assert address.startswith("/"), address
+        reply = await http.client.get(address)
+        assert reply.status_code == 200
+        assert len(reply.content) > 1000
+        assert reply.headers["Content-Type"].split(";")[0] == KINDS[address.rpartition(".")[2]]
 
 
 async def test_t_rest_17_the_truthgpt_document_has_its_title_version_and_paths(http: Served) -> None:

@@ -22,10 +22,10 @@ from control_plane.edge.http.operations import (
     Metrics,
     TritonMetrics,
     document_route,
-    document_routes,
     metrics_routes,
     no_triton_metrics,
 )
+from control_plane.edge.http.pages import page_routes
 from control_plane.edge.http.routing import Declared, Dialect, Document, Routes
 from control_plane.edge.tallies import Collector, Tallies
 from control_plane.services.registry import Services
@@ -95,10 +95,14 @@ def _mounted_routes(dialects: Sequence[Dialect]) -> Iterator[_Mounted]:
 
 
 def _own_routes(config: HttpConfig, dialects: Sequence[Dialect]) -> Iterator[_Mounted]:
-    own: list[Routes] = [metrics_routes(needs_viewer=config.metrics_auth), document_routes()]
-    own += [document_route(dialect.document.path) for dialect in dialects if dialect.document]
+    own: list[Routes] = [metrics_routes(needs_viewer=config.metrics_auth), page_routes()]
+    own += [document_route(document.path) for document in (_WHOLE, *_own_documents(dialects))]
     for routes in own:
         yield from (_Mounted(route.path, route, is_mirror=False) for route in routes.declared)
+
+
+def _own_documents(dialects: Sequence[Dialect]) -> Iterator[Document]:
+    yield from (dialect.document for dialect in dialects if dialect.document)
 
 
 def _mounted_lean(dialect: Dialect, services: Services) -> Iterator[LeanRoute[Any]]:

@@ -1,4 +1,4 @@
-"""The routes that belong to no API: metrics and documentation."""
+"""The routes that belong to no API: metrics and OpenAPI documents."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Request
-from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from control_plane.domain.errors import DomainError
 from control_plane.edge.http.routing import Routes, Viewer
 from control_plane.edge.tallies import Collector
 
 TritonMetrics = Callable[[], Awaitable[str]]
-_PRODUCT = "tritonplane"
 
 
 async def no_triton_metrics() -> str:
@@ -56,27 +54,8 @@ def metrics_routes(*, needs_viewer: bool) -> Routes:
     return routes
 
 
-def document_routes() -> Routes:
-    """The pages load their scripts from a public CDN; the documents themselves need nothing."""
-    routes = Routes("Operations")
-
-    @routes.get("/docs", is_public=True, include_in_schema=False)
-    async def swagger() -> HTMLResponse:
-        return get_swagger_ui_html(openapi_url="/openapi.json", title=f"{_PRODUCT}: API")
-
-    @routes.get("/redoc", is_public=True, include_in_schema=False)
-    async def redoc() -> HTMLResponse:
-        return get_redoc_html(openapi_url="/openapi.json", title=f"{_PRODUCT}: API")
-
-    @routes.get("/openapi.json", is_public=True, include_in_schema=False)
-    async def openapi(request: Request) -> JSONResponse:
-        return JSONResponse(request.app.state.documents["/openapi.json"]())
-
-    return routes
-
-
 def document_route(path: str) -> Routes:
-    """A dialect's own document."""
+    """An OpenAPI document."""
     routes = Routes("Operations")
 
     @routes.get(path, is_public=True, include_in_schema=False)
