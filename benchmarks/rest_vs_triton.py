@@ -63,6 +63,7 @@ def _one(server: Server, case: Case, way: str, concurrency: int, number: int, se
     request = case.front if way == "REST" else case.direct
     closed_loop(request, concurrency, min(seconds, WARM_UP_S))
     failed, before = failures_inside_triton(server, case.model), server.cpu_times()
+    cut_off = 2 * concurrency  # what the ends of the warm-up and of the round interrupt fails inside Triton
     load = closed_loop(request, concurrency, seconds)
     after = server.cpu_times()
     front_s, triton_s = after.front_s - before.front_s, after.triton_s - before.triton_s
@@ -74,7 +75,7 @@ def _one(server: Server, case: Case, way: str, concurrency: int, number: int, se
         way=way,
         round=number,
         requests=len(load.durations_s),
-        failures=load.failures + failures_inside_triton(server, case.model) - failed,
+        failures=load.failures + max(failures_inside_triton(server, case.model) - failed - cut_off, 0),
         requests_per_s=load.requests_per_s,
         p50_ms=load.percentile_s(0.5) * 1e3,
         p99_ms=load.percentile_s(0.99) * 1e3,
