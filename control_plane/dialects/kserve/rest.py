@@ -52,7 +52,7 @@ class _Inference:
 
 def parse(call: Call) -> Asked:
     if BINARY_HEADER in call.headers:
-        raise Unsupported("binary tensors are not supported over HTTP; send them as JSON, or use gRPC")
+        raise Unsupported("binary tensors are not supported over HTTP; send them as JSON", requires="tensors as JSON")
     request = decode(decoder, call.body)
     version = call.params[1] if len(call.params) > 1 else None
     return Asked(to_tensor_request(request, call.params[0], version, call.id), request.id)

@@ -62,11 +62,11 @@ def _set_device(config: ModelConfig, wanted: str, abilities: Abilities) -> None:
 def _set_instance_count(config: ModelConfig, count: int) -> None:
     _within("instance_count", count, 1, INSTANCES_MAX)
     if config.platform == ENSEMBLE:
-        raise Unsupported("an ensemble has no instances of its own; set instance_count on its steps")
+        raise _misplaced("instance_count", "an ensemble has no instances of its own; set it on its steps")
     if not config.instance_group:
         config.instance_group.add()
     if len(config.instance_group) > 1:
-        raise Unsupported("this model has several instance groups; import it with the counts you want")
+        raise _misplaced("instance_count", "this model has several instance groups; import it with the counts you want")
     config.instance_group[0].count = count
 
 
@@ -83,10 +83,10 @@ def _set_max_batch_size(config: ModelConfig, size: int) -> None:
 def _move_batch_axis(config: ModelConfig, *, claim: bool) -> None:
     """With batching Triton keeps the first axis to itself; without, it is an axis of every tensor."""
     if config.backend not in _SHAPE_ONLY:
-        raise Unsupported(f"a {config.backend} model decides itself whether it takes batches")
+        raise _misplaced("max_batch_size", f"a {config.backend} model decides itself whether it takes batches")
     for tensor in (*config.input, *config.output):
         if tensor.HasField("reshape") or (claim and (len(tensor.dims) < 2 or tensor.dims[0] != -1)):
-            raise Unsupported(f"this model takes no batches: the first axis of {tensor.name!r} is not free")
+            raise _misplaced("max_batch_size", f"the first axis of {tensor.name!r} is not free")
         tensor.dims[:] = tensor.dims[1:] if claim else [-1, *tensor.dims]
     if claim:
         config.dynamic_batching.SetInParent()
@@ -97,18 +97,22 @@ def _move_batch_axis(config: ModelConfig, *, claim: bool) -> None:
 def _set_queue_delay(config: ModelConfig, delay_us: int) -> None:
     _within("dynamic_batching_delay_us", delay_us, 0, QUEUE_DELAY_MAX_US)
     if not config.max_batch_size:
-        raise Unsupported("this model takes no batches, so nothing waits for others: set max_batch_size first")
+        raise _misplaced("dynamic_batching_delay_us", "without batches nothing waits; set max_batch_size first")
     config.dynamic_batching.max_queue_delay_microseconds = delay_us
     config.dynamic_batching.SetInParent()
 
 
 def _refuse_own_batching(config: ModelConfig, name: str) -> None:
     if config.backend == TEXT:
-        raise Unsupported(f"{name} does not apply: a text model batches its requests by itself, token by token")
+        raise _misplaced(name, "a text model batches its requests by itself, token by token")
     if config.platform == ENSEMBLE:
-        raise Unsupported(f"{name} does not apply to an ensemble; set it on its steps")
+        raise _misplaced(name, "an ensemble has no batches of its own; set it on its steps")
     if config.HasField("sequence_batching"):
-        raise Unsupported(f"{name} does not apply: this model batches by sequence")
+        raise _misplaced(name, "this model batches by sequence")
+
+
+def _misplaced(name: str, reason: str) -> InvalidRequest:
+    return InvalidRequest(f"{name} does not apply to this model: {reason}", field=name)
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:

@@ -122,7 +122,9 @@ def _settle_backend(config: ModelConfig, abilities: Abilities) -> None:
     if config.backend not in abilities.backends:
         known = sorted(abilities.backends)
         raise Unsupported(
-            f"this server has no backend named {config.backend[:100]!r}; it has {', '.join(known)}", known=known
+            f"this server has no backend named {config.backend[:100]!r}; it has {', '.join(known)}",
+            requires=config.backend[:100],
+            known=known,
         )
 
 

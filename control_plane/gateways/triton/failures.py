@@ -59,6 +59,10 @@ def unanswered() -> Unavailable:
     return Unavailable("Triton does not answer; it may be restarting", retry_after_seconds=RETRY_AFTER_S)
 
 
+def crashed(directory: str) -> EngineCrashed:
+    return EngineCrashed(f"the process that executes {directory!r} has died; it is being replaced")
+
+
 def sanitized(text: str) -> str:
     """One line that says why, without tracebacks, paths of the server, or Triton's own framing."""
     text = _REQUEST_ID.sub("", text.strip())
@@ -74,7 +78,7 @@ def _failed(text: str, directory: str) -> DomainError:
 
 
 def _crashed(text: str, directory: str) -> DomainError:
-    return EngineCrashed(f"the process that executes {directory!r} has died; it is being replaced")
+    return crashed(directory)
 
 
 def _busy(text: str, directory: str) -> DomainError:
@@ -132,5 +136,5 @@ _BY_CODE: dict[grpc.StatusCode | None, Builder] = {
     grpc.StatusCode.CANCELLED: lambda text, _: Unavailable("Triton dropped the request", retry_after_seconds=1),
     grpc.StatusCode.DEADLINE_EXCEEDED: _late,
     grpc.StatusCode.RESOURCE_EXHAUSTED: lambda text, _: PayloadTooLarge(sanitized(text)),
-    grpc.StatusCode.UNIMPLEMENTED: lambda text, _: Unsupported(sanitized(text)),
+    grpc.StatusCode.UNIMPLEMENTED: lambda text, _: Unsupported(sanitized(text), requires="a Triton that can do it"),
 }

@@ -89,7 +89,7 @@ async def test_the_device_of_a_model_can_be_pinned(tmp_path: Path, mlp: Path) ->
         (LoadOptions(instance_count=0), InvalidRequest, "instance_count must be 1 to 64, got 0"),
         (LoadOptions(max_batch_size=-1), InvalidRequest, "max_batch_size must be 0 to 4096"),
         (LoadOptions(queue_delay_us=2_000_000), InvalidRequest, "dynamic_batching_delay_us must be"),
-        (LoadOptions(max_batch_size=0, queue_delay_us=5), Unsupported, "takes no batches"),
+        (LoadOptions(max_batch_size=0, queue_delay_us=5), InvalidRequest, "without batches nothing waits"),
     ],
 )
 async def test_a_change_that_cannot_be_is_refused_and_nothing_is_left(
@@ -108,7 +108,7 @@ async def test_a_model_with_a_fixed_first_axis_takes_no_batches(workshop: Worksh
     config = MLP_CONFIG.replace("16", "0").replace("[ 8 ]", "[ 1, 8 ]").replace("[ 3 ]", "[ -1, 3 ]")
     base = await workshop.publish(write_directory(tmp_path / "m", {"config.pbtxt": config, "1/model.onnx": ONNX}))
 
-    with pytest.raises(Unsupported, match="the first axis of 'features' is not free"):
+    with pytest.raises(InvalidRequest, match="the first axis of 'features' is not free"):
         await workshop.repository.derive(base, 2, LoadOptions(max_batch_size=4), "key_1")
 
 
@@ -117,7 +117,7 @@ async def test_a_python_model_decides_itself_on_batches(workshop: Workshop, tmp_
     base = await workshop.publish(source, allow_code=True)
 
     assert (await workshop.repository.derive(base, 2, LoadOptions(max_batch_size=2), "k")).signature.max_batch_size == 2
-    with pytest.raises(Unsupported, match="a python model decides itself"):
+    with pytest.raises(InvalidRequest, match="a python model decides itself"):
         await workshop.repository.derive(base, 3, LoadOptions(max_batch_size=0), "key_1")
 
 
@@ -162,5 +162,5 @@ async def test_an_ensemble_is_configured_through_its_steps(
     await workshop.publish(mlp)
     base = await ensemble(workshop, tmp_path)
 
-    with pytest.raises(Unsupported, match="steps"):
+    with pytest.raises(InvalidRequest, match="steps"):
         await workshop.repository.derive(base, 2, changes, "key_1")

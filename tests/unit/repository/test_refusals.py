@@ -76,7 +76,7 @@ async def test_a_backend_that_is_not_here_is_unsupported_and_the_known_ones_are_
     error = await refusal(workshop, write_directory(tmp_path / "m", {**MLP_FILES, "config.pbtxt": config}))
 
     assert isinstance(error, Unsupported)
-    assert error.details == {"known": ["onnxruntime", "python", "text_generation"]}
+    assert error.details == {"requires": "tensorflow", "known": ["onnxruntime", "python", "text_generation"]}
 
 
 async def test_a_gpu_model_on_a_machine_without_gpu_is_unsupported(workshop: Workshop, tmp_path: Path) -> None:

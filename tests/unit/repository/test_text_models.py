@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.domain.errors import DomainError, InvalidRequest, Unsupported
+from control_plane.domain.errors import InvalidRequest
 from control_plane.domain.models import Description, LoadOptions, ModelKind, Signature, TensorSpec
 from control_plane.ports import OnnxModel
 from tests.doubles.inspector import MLP, KnownInspector
@@ -155,6 +155,6 @@ async def test_a_graph_that_is_no_decoder_is_refused(tmp_path: Path) -> None:
 async def test_a_text_model_batches_by_itself(workshop: Workshop, tmp_path: Path, changes: LoadOptions) -> None:
     base = await workshop.publish(text_directory(tmp_path / "m"), model="coder")
 
-    with pytest.raises(Unsupported, match="batches its requests by itself") as caught:
+    with pytest.raises(InvalidRequest, match="batches its requests by itself") as caught:
         await workshop.repository.derive(base, 2, changes, "key_1")
-    assert isinstance(caught.value, DomainError)
+    assert caught.value.details["field"] in ("max_batch_size", "dynamic_batching_delay_us")
