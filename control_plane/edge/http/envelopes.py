@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,6 +10,7 @@ from functools import lru_cache
 from control_plane.domain.errors import DomainError
 
 JsonObject = dict[str, object]
+_SLOW_DOWN = "Too many requests. Please try again later."
 # From an error, the request's id and the time, the JSON body.
 Envelope = Callable[[DomainError, str, str], JsonObject]
 _OPENAI_TYPES = {
@@ -19,10 +21,19 @@ _OPENAI_TYPES = {
 _OPENAI_SERVER_CODES = frozenset({"INTERNAL_ERROR", "PROCESSING_FAILED", "PIPELINE_UNAVAILABLE", "TIMEOUT"})
 
 
+def retry_after_s(error: DomainError) -> int | None:
+    """When to ask again, in whole seconds, rounded up; None where nobody knows."""
+    seconds = error.details.get("retry_after_seconds")
+    return math.ceil(seconds) if isinstance(seconds, int | float) else None
+
+
 def error_text(error: DomainError, request_id: str, at: str) -> JsonObject:
-    """Envelope T: TruthGPT's ErrorResponse."""
+    """Envelope T: TruthGPT's ErrorResponse, and for a 429 also the words of its limiter."""
     details = {**error.details, "request_id": request_id, "timestamp": at}
-    return {"error": error.message, "code": error.code, "details": details}
+    body: JsonObject = {"error": error.message, "code": error.code, "details": details}
+    if error.code == "RATE_LIMIT_EXCEEDED":
+        body |= {"message": _SLOW_DOWN, "retry_after": retry_after_s(error)}
+    return body
 
 
 def error_object(error: DomainError, request_id: str, at: str) -> JsonObject:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import traceback
 from collections.abc import Mapping
 
 from control_plane.domain.errors import DomainError, Unavailable
-from control_plane.edge.http.envelopes import owner_of
+from control_plane.edge.http.envelopes import owner_of, retry_after_s
 from control_plane.edge.http.replies import Headers, Reply
 from control_plane.edge.times import rfc3339_now
 
@@ -54,9 +53,9 @@ def _headers(error: DomainError) -> Headers:
     headers: Headers = []
     if error.code == "UNAUTHORIZED":
         headers.append((b"www-authenticate", b"Bearer"))
-    retry_after_s = error.details.get("retry_after_seconds")
-    if isinstance(retry_after_s, int | float):
-        headers.append((b"retry-after", b"%d" % math.ceil(retry_after_s)))
+    after_s = retry_after_s(error)
+    if after_s is not None:
+        headers.append((b"retry-after", b"%d" % after_s))
     allowed = error.details.get("allowed")
     if error.code == "METHOD_NOT_ALLOWED" and isinstance(allowed, list):
         headers.append((b"allow", ", ".join(allowed).encode()))

@@ -29,6 +29,37 @@ def test_c_err_01_every_code_of_the_domain_stands_in_the_table_and_no_other() ->
 
 
 @pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("INVALID_REQUEST", 400),
+        ("UNSUPPORTED_FORMAT", 400),
+        ("UNAUTHORIZED", 401),
+        ("FORBIDDEN", 403),
+        ("NOT_FOUND", 404),
+        ("MODEL_NOT_FOUND", 404),
+        ("METHOD_NOT_ALLOWED", 405),
+        ("MODEL_NOT_READY", 409),
+        ("CONFLICT", 409),
+        ("PAYLOAD_TOO_LARGE", 413),
+        ("NOT_SUPPORTED_HERE", 501),
+        ("RATE_LIMIT_EXCEEDED", 429),
+        ("PROCESSING_FAILED", 500),
+        ("INTERNAL_ERROR", 500),
+        ("PIPELINE_UNAVAILABLE", 503),
+        ("TIMEOUT", 504),
+    ],
+)
+def test_c_err_01_the_rows_are_the_contracts(code: str, status: int) -> None:
+    assert STATUSES[code] == status
+
+
+def test_c_err_01_what_is_not_supported_here_always_says_what_is_lacking() -> None:
+    with pytest.raises(TypeError, match="requires"):
+        errors.Unsupported("no")  # type: ignore[call-arg]
+    assert errors.Unsupported("no", requires="a GPU").details == {"requires": "a GPU"}
+
+
+@pytest.mark.parametrize(
     ("path", "dialect", "keys"),
     [
         ("/models/x", "truthgpt", {"error", "code", "details"}),
@@ -68,6 +99,13 @@ def test_c_err_02_envelope_t_is_the_seeds_error_response() -> None:
         "details": {"available_models": ["y"], "request_id": "r-1"},
     }
     assert timestamp.endswith("Z")
+
+
+def test_c_err_02_a_429_of_envelope_t_has_what_the_seeds_limiter_says() -> None:
+    body = json.loads(failure(RateLimited("Rate limit exceeded", retry_after_seconds=1.2), "/models", "r-1").body)
+    assert (body["error"], body["code"]) == ("Rate limit exceeded", "RATE_LIMIT_EXCEEDED")
+    assert (body["message"], body["retry_after"]) == ("Too many requests. Please try again later.", 2)
+    assert body["details"]["retry_after_seconds"] == 1.2
 
 
 def test_c_err_03_envelope_o_is_an_object() -> None:
