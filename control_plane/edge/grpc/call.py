@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from ulid import ULID
-
 from control_plane.domain.access import Principal
+from control_plane.edge.request_ids import request_id
 from control_plane.services.access import Presented
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +33,8 @@ def begin(call: Call) -> None:
 
 
 def request_id_of(metadata: Mapping[str, str | bytes]) -> str:
-    """The caller's own id where it is a usable one, else a new one."""
     given = metadata.get("x-request-id")
-    if isinstance(given, str) and _REQUEST_ID.fullmatch(given):
-        return given
-    return f"req_{ULID()}"
+    return request_id(given if isinstance(given, str) else None)
 
 
 def presented_in(metadata: Mapping[str, str | bytes]) -> Presented:

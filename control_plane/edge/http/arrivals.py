@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import re
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
 from control_plane.domain.errors import PayloadTooLarge
+from control_plane.edge.request_ids import request_id
 from control_plane.services.access import Presented
-
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-# Unique without a system call per request: randomness once per process, then a number.
-_PROCESS, _NUMBERS = os.urandom(8).hex().encode(), itertools.count(1)
 
 
 def request_id_of(headers: Mapping[bytes, bytes]) -> str:
-    """The caller's own id where it is a usable one, else a new one."""
     given = headers.get(b"x-request-id")
-    usable = given if given is not None and _REQUEST_ID.fullmatch(given) else b"req_%s%08x" % (_PROCESS, next(_NUMBERS))
-    return usable.decode()
+    return request_id(given.decode("latin-1") if given is not None else None)
 
 
 def credentials_of(headers: Mapping[bytes, bytes], query: bytes) -> tuple[bytes, bytes]:

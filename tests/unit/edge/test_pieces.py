@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
 import pytest
+from ulid import ULID
 
 from control_plane.domain.errors import EngineFailed, InvalidRequest, PayloadTooLarge
 from control_plane.edge.http.arrivals import check_declared_size, credentials_of, request_id_of
@@ -68,6 +70,14 @@ def test_c_id_01_a_usable_request_id_is_kept_and_any_other_replaced() -> None:
     for bad in (b"", b"a b", b"x" * 129, b"a\n", "é".encode()):
         assert request_id_of({b"x-request-id": bad}).startswith("req_")
     assert request_id_of({}) != request_id_of({})
+
+
+def test_c_id_01_an_id_of_ours_is_a_ulid_and_later_ones_sort_later() -> None:
+    ids = [request_id_of({}) for _ in range(1000)]
+    assert sorted(set(ids)) == ids
+    for made in (ids[0], ids[-1]):
+        ulid = ULID.from_str(made.removeprefix("req_"))
+        assert abs(ulid.timestamp - time.time()) < 60
 
 
 def test_c_auth_09_a_header_wins_over_a_token_in_the_query() -> None:
