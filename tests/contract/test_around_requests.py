@@ -37,7 +37,7 @@ async def test_c_id_01_and_c_ver_01_every_answer_says_the_requests_id_and_the_ap
         assert reply.headers["X-Request-ID"] == "my.id_1-a"
         assert reply.headers["X-API-Version"] == "1.0.0"
         own = await http.client.request(method, path, json=body, headers={**headers, "X-Request-ID": "not ok!"})
-        assert re.fullmatch(r"req_[0-9a-f]{24}", own.headers["X-Request-ID"])
+        assert re.fullmatch(r"req_[0-7][0-9A-HJKMNP-TV-Z]{25}", own.headers["X-Request-ID"])
 
 
 async def test_c_cors_01_without_a_setting_no_origin_is_allowed(http: Served) -> None:
@@ -56,7 +56,10 @@ async def test_c_cors_01_a_listed_origin_is_allowed_and_a_foreign_one_is_not(ser
             assert reply.headers.get("access-control-allow-origin") == allowed
     asked = {"Origin": "https://ours.example", "Access-Control-Request-Method": "POST"}
     asked["Access-Control-Request-Headers"] = "authorization, x-request-id"
-    assert (await http.client.options("/inference", headers=asked)).status_code == 200
+    asked["X-Request-ID"] = "mine-1"
+    preflight = await http.client.options("/inference", headers=asked)
+    assert preflight.status_code == 200
+    assert (preflight.headers["X-Request-ID"], preflight.headers["X-API-Version"]) == ("mine-1", "1.0.0")
     refused = await http.client.options("/inference", headers={**asked, "Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in refused.headers
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from control_plane.edge.http import documents
+from control_plane.edge.http.cors import with_cors
 from control_plane.edge.http.door import Door
 from control_plane.edge.http.duties import Duties, Rules
 from control_plane.edge.http.handlers import add_handlers
@@ -30,8 +30,6 @@ from control_plane.edge.http.routing import Declared, Dialect, Document, Routes
 from control_plane.edge.tallies import Collector, Tallies
 from control_plane.services.registry import Services
 
-_EXPOSED = ["X-Request-ID", "X-API-Version", "X-Total-Count", "Retry-After"]
-_ACCEPTED = ["Authorization", "X-API-Key", "Content-Type", "X-Request-ID", "Idempotency-Key"]
 _WHOLE = Document(
     path="/openapi.json",
     server="",
@@ -84,7 +82,7 @@ def build_http(
     add_handlers(app, _methods(mounted, lean), debug=config.debug)
     behind = Duties(app, door, tallies, _rules(mounted, config))
     front: ASGIApp = LeanRoutes(lean, door, tallies, Limits(config.max_body_bytes, config.debug), behind)
-    return _with_cors(front, config.cors_origins)
+    return with_cors(front, config.cors_origins)
 
 
 def _mounted_routes(dialects: Sequence[Dialect]) -> Iterator[_Mounted]:
@@ -155,15 +153,3 @@ def _documents(
 
 def _routes_at(app: FastAPI, paths: set[str]) -> list[BaseRoute]:
     return [route for route in app.routes if getattr(route, "path", None) in paths]
-
-
-def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    if not origins:
-        return app
-    return CORSMiddleware(
-        app,
-        allow_origins=origins,
-        allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=_ACCEPTED,
-        expose_headers=_EXPOSED,
-    )
