@@ -32,7 +32,8 @@ class ModelState(StrEnum):
 
     @property
     def serves(self) -> bool:
-        return self in (ModelState.LOADED, ModelState.OPTIMIZING, ModelState.DEGRADED, ModelState.UNLOADING)
+        """Whether new requests are sent to it; one that is unloading only finishes those it has."""
+        return self in (ModelState.LOADED, ModelState.OPTIMIZING, ModelState.DEGRADED)
 
 
 class HealthStatus(StrEnum):

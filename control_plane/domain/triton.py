@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+READ_ONLY = "read-only"
+
 
 class TritonState(StrEnum):
     """The life of a supervised Triton; an external one is only ever STARTING, READY or UNREACHABLE."""
@@ -37,6 +39,11 @@ class TritonStatus:
     reason: str | None = None
     restarts: int = 0
     version: str | None = None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it serves a repository of its own, so that we cannot tell it what to load."""
+        return self.repository == READ_ONLY
 
 
 @dataclass(frozen=True, slots=True)

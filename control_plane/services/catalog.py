@@ -16,7 +16,7 @@ _NAMES_SHOWN = 50
 
 
 class Catalog:
-    """One process writes it (services/models), everybody reads it."""
+    """Changed by services/{models,loading,reconciliation} only; everybody reads it."""
 
     def __init__(self) -> None:
         self._records: dict[str, ModelRecord] = {}
@@ -46,7 +46,12 @@ class Catalog:
         return found
 
     def status(self, name: str, number: int) -> RevisionStatus:
-        return self._statuses[name][number]
+        """Raises ModelNotFound."""
+        return self._resolve(ModelReference(name, number))
+
+    def find(self, revision: Revision) -> RevisionStatus | None:
+        """How a revision is doing now; None once it is purged."""
+        return self._statuses.get(revision.model, {}).get(revision.number)
 
     def statuses(self) -> Iterable[RevisionStatus]:
         return [status for revisions in self._statuses.values() for status in revisions.values()]
@@ -64,13 +69,10 @@ class Catalog:
         self._statuses.setdefault(revision.model, {})[revision.number] = RevisionStatus(revision, ModelState.UNLOADED)
         self._resolved.clear()
 
-    def drop(self, name: str, number: int | None = None) -> None:
-        """Forget a revision, or with None the whole model."""
-        if number is None:
-            self._records.pop(name, None)
-            self._statuses.pop(name, None)
-        else:
-            self._statuses[name].pop(number, None)
+    def drop(self, name: str) -> None:
+        """Forget a model and all of its revisions."""
+        self._records.pop(name, None)
+        self._statuses.pop(name, None)
         self._resolved.clear()
 
     def mark(

@@ -142,7 +142,7 @@ class InferenceService:
 
     async def _serving(self, reference: str) -> Revision:
         status = self._catalog.resolve(reference)
-        if status.state is ModelState.LOADED or status.state in (ModelState.DEGRADED, ModelState.OPTIMIZING):
+        if status.state.serves:
             return status.revision
         if self._auto_load and status.state is ModelState.UNLOADED:
             return (await self._models.load(reference)).revision

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
+from weakref import WeakValueDictionary
 
-from control_plane.domain.errors import DomainError, EngineFailed
+from control_plane.domain.errors import DomainError, EngineFailed, TimedOut
 from control_plane.domain.models import Health, HealthStatus, ModelState, Revision, RevisionStatus
 from control_plane.ports import Clock, ModelStore, TritonControl
 from control_plane.services.catalog import Catalog
@@ -16,6 +17,7 @@ from control_plane.services.probing import Prober
 
 log = logging.getLogger(__name__)
 UNLOAD_TIMEOUT_S = 60.0
+DEAD_UNLOAD_TIMEOUT_S = 20.0  # nothing in flight will ever finish
 
 
 class Loader:
@@ -33,22 +35,27 @@ class Loader:
     ) -> None:
         self._catalog, self._store, self._control = catalog, store, control
         self._prober, self._clock = prober, clock
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._slots = asyncio.Semaphore(max_concurrent_loads)
 
     def lock(self, name: str) -> asyncio.Lock:
-        return self._locks[name]
+        """Kept while somebody holds it or waits for it: names come from callers, and there is no end of them."""
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = asyncio.Lock()
+        return lock
 
     async def load(self, revision: Revision, timeout_s: float) -> RevisionStatus:
         """Returns once the revision answers a probe. Raises TimedOut, Unavailable, EngineFailed with the reason."""
         started = monotonic()
+        is_dead = self._catalog.status(revision.model, revision.number).state is ModelState.DEAD
         self.mark(revision, ModelState.LOADING)
         try:
+            if is_dead:  # Triton never restarts a dead process, and a load alone is a no-op to it
+                await self._control.unload(revision.directory, DEAD_UNLOAD_TIMEOUT_S)
             async with self._slots:
                 await self._control.load(revision.directory, timeout_s)
-            health = await self._prober.probe(revision)
-            if health.status is HealthStatus.DEAD:
-                raise EngineFailed(f"the model was loaded but does not answer: {health.reason}")
+            health = await self._probed(revision)
         except DomainError as error:
             self.mark(revision, ModelState.FAILED, last_error=error.message)
             raise
@@ -56,12 +63,18 @@ class Loader:
         log.info("model loaded", extra={"model": revision.model, "revision": revision.number, "took_s": took_s})
         return self.mark(revision, ModelState.LOADED, health=health)
 
-    async def unload(self, revision: Revision) -> RevisionStatus:
-        """Requests in flight finish first; new ones are refused from now on."""
+    async def unload(self, revision: Revision, timeout_s: float = UNLOAD_TIMEOUT_S) -> RevisionStatus:
+        """Requests in flight finish first; new ones are refused from now on.
+
+        After TimedOut it goes on inside Triton: the state stays UNLOADING until it is asked for again.
+        """
         before = self._catalog.status(revision.model, revision.number)
         self.mark(revision, ModelState.UNLOADING)
         try:
-            await self._control.unload(revision.directory, UNLOAD_TIMEOUT_S)
+            await self._control.unload(revision.directory, timeout_s)
+        except TimedOut as error:
+            self.mark(revision, ModelState.UNLOADING, last_error=error.message)
+            raise
         except DomainError:
             self.mark(revision, before.state, health=before.health, last_error=before.last_error)
             raise
@@ -86,3 +99,11 @@ class Loader:
         return self._catalog.mark(
             revision, state, self._clock.now(), health=health, last_error=last_error, memory_bytes=memory
         )
+
+    async def _probed(self, revision: Revision) -> Health:
+        health = await self._prober.probe(revision)
+        if health.status is HealthStatus.DEAD:
+            with suppress(DomainError):  # left in Triton, the next load would be a no-op
+                await self._control.unload(revision.directory, DEAD_UNLOAD_TIMEOUT_S)
+            raise EngineFailed(f"the model was loaded but does not answer: {health.reason}")
+        return health

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from control_plane.domain.access import Principal
 from control_plane.domain.errors import Conflict, InvalidRequest, Unsupported
@@ -16,7 +17,6 @@ from control_plane.domain.models import (
     Description,
     LoadOptions,
     ModelRecord,
-    ModelState,
     Revision,
     RevisionStatus,
 )
@@ -27,6 +27,7 @@ from control_plane.services.loading import Loader
 
 log = logging.getLogger(__name__)
 PRODUCT = "tritonplane"
+T = TypeVar("T")
 # What a load may ask for, and the Triton backends that are meant.
 BACKENDS = {
     "onnx": {"onnxruntime", "text_generation"},
@@ -70,7 +71,7 @@ class Models:
     ) -> None:
         self._catalog, self._store, self._repository = catalog, store, repository
         self._loader, self._server, self._clock, self._machine = loader, server, clock, machine
-        self._changes: set[asyncio.Task[RevisionStatus]] = set()
+        self._changes: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """Read what is on disk and in the database; what one knows and the other does not is settled here."""
@@ -98,6 +99,9 @@ class Models:
         """
         check_new_name(wanted.name)
         self._require_own_repository("import")
+        return await self._to_its_end(self._import(wanted, caller))
+
+    async def _import(self, wanted: Import, caller: Principal | None) -> Revision:
         async with self._loader.lock(wanted.name):
             number = await self._store.next_revision(wanted.name)
             publication = Publication(
@@ -127,44 +131,54 @@ class Models:
         Raises: ModelNotFound, InvalidRequest, Unsupported, TimedOut, EngineFailed with Triton's reason.
         """
         options = self._on_a_device_here(options or LoadOptions())
-        base = self._catalog.resolve(reference).revision
-        return await self._to_its_end(self._load(base, options, caller))
+        return await self._to_its_end(self._load(reference, options, caller))
 
-    async def _load(self, base: Revision, options: LoadOptions, caller: Principal | None) -> RevisionStatus:
-        async with self._loader.lock(base.model):
+    async def _load(self, reference: str, options: LoadOptions, caller: Principal | None) -> RevisionStatus:
+        async with self._locked(reference) as base:
             revision = await self._with_options(base, options, caller)
             status = self._catalog.status(revision.model, revision.number)
-            if status.state not in (ModelState.LOADED, ModelState.DEGRADED):
+            if not status.state.serves:
+                self._require_own_repository("load")
                 status = await self._loader.load(revision, options.timeout_s)
-            await self._loader.desire(revision, wanted=True)
+            if not self._server.status().is_read_only:
+                await self._loader.desire(revision, wanted=True)
             return status
 
     async def unload(self, reference: str) -> RevisionStatus:
         """Requests in flight finish first. Unloading what is not loaded is fine. Raises ModelNotFound."""
-        revision = self._catalog.resolve(reference).revision
-        self._require_own_repository("unload")
-        return await self._to_its_end(self._unload(revision))
+        return await self._to_its_end(self._unload(reference))
 
-    async def _unload(self, revision: Revision) -> RevisionStatus:
-        async with self._loader.lock(revision.model):
+    async def _unload(self, reference: str) -> RevisionStatus:
+        async with self._locked(reference) as revision:
+            self._require_own_repository("unload")
             await self._loader.desire(revision, wanted=False)
             return await self._loader.unload(revision)
 
     async def purge(self, name: str) -> None:
         """Unload every revision and delete the model. Raises ModelNotFound, Conflict for a built-in one."""
-        model = self._catalog.get(name)
-        self._require_own_repository("purge")
-        if model.record.is_builtin:
-            raise Conflict(f"{name!r} ships with the product and cannot be purged; unload it instead")
+        await self._to_its_end(self._purge(self._catalog.get(name).name))
+        log.info("model purged", extra={"model": name})
+
+    async def _purge(self, name: str) -> None:
         async with self._loader.lock(name):
+            model = self._catalog.get(name)
+            self._require_own_repository("purge")
+            if model.record.is_builtin:
+                raise Conflict(f"{name!r} ships with the product and cannot be purged; unload it instead")
             for status in model.revisions:
                 await self._loader.unload(status.revision)
+            for status in model.revisions:  # none before all are out of Triton: an unload may take too long
                 await self._repository.delete(status.revision)
             await self._store.delete(name)
             self._catalog.drop(name)
-        log.info("model purged", extra={"model": name})
 
-    async def _to_its_end(self, change: Coroutine[Any, Any, RevisionStatus]) -> RevisionStatus:
+    @asynccontextmanager
+    async def _locked(self, reference: str) -> AsyncIterator[Revision]:
+        """What the reference means once nobody else changes the model: it may be gone by then, or its alias moved."""
+        async with self._loader.lock(self._catalog.resolve(reference).revision.model):
+            yield self._catalog.resolve(reference).revision
+
+    async def _to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
         """What has begun is finished even when its caller leaves (a gRPC deadline, say): half loaded is no state."""
         task = asyncio.create_task(change)
         self._changes.add(task)  # the event loop itself would not keep it
@@ -205,7 +219,7 @@ class Models:
         return replace(options, device="cpu")
 
     def _require_own_repository(self, verb: str) -> None:
-        if self._server.status().repository == "read-only":
+        if self._server.status().is_read_only:
             raise Unsupported(
                 f"cannot {verb}: the external Triton does not read this server's repository; start it with "
                 "--model-control-mode=explicit on the state directory's 'repository' folder to manage models here",

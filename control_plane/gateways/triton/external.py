@@ -15,7 +15,7 @@ import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
 from control_plane.domain.errors import DomainError, TimedOut, Unavailable, Unsupported
-from control_plane.domain.triton import TritonState, TritonStatus
+from control_plane.domain.triton import READ_ONLY, TritonState, TritonStatus
 from control_plane.gateways.triton.board import Predicate, StateBoard
 from control_plane.gateways.triton.channel import Channel
 from control_plane.gateways.triton.configuration import TritonConfig
@@ -26,7 +26,7 @@ from control_plane.gateways.triton.stub import TritonStub
 from control_plane.ports import Clock
 
 log = logging.getLogger(__name__)
-SHARED, READ_ONLY = "shared", "read-only"
+SHARED = "shared"
 MARKER = "tritonplane-shared-"
 INTERVAL_S = 1.0
 QUESTION_TIMEOUT_S = 5.0
