@@ -149,7 +149,7 @@ def _on_started(
     triton: Supervisor | ExternalTriton, models: Models, loader: Loader, catalog: Catalog, reconciler: Reconciler
 ) -> Callable[[frozenset[str]], Awaitable[None]]:
     async def on_started(quarantined: frozenset[str]) -> None:
-        if triton.status().repository != "read-only":
+        if not triton.status().is_read_only:
             await _publish_shipped(models, loader, catalog)
         await reconciler.reconcile(quarantined)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-from control_plane.domain.errors import DomainError
+from control_plane.domain.errors import DomainError, Unavailable
 from control_plane.domain.models import (
     Description,
     HealthStatus,
@@ -13,6 +15,7 @@ from control_plane.domain.models import (
     ModelRecord,
     ModelState,
     Revision,
+    RevisionStatus,
     Signature,
 )
 from control_plane.domain.references import STABLE
@@ -22,8 +25,16 @@ from control_plane.services.loading import Loader
 from control_plane.services.probing import Prober
 
 log = logging.getLogger(__name__)
-PARALLEL_LOADS = 4  # Triton's own --model-load-thread-count
-HEAL_UNLOAD_S = 20.0
+ASK_AGAIN_S = 1.0  # for an unload that is under way in Triton
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """A fault of ours must not leave dead models unhealed for ever."""
+    try:
+        yield
+    except Exception:
+        log.exception("the watch over models failed; it goes on")
 
 
 class Reconciler:
@@ -44,77 +55,107 @@ class Reconciler:
 
     async def reconcile(self, quarantined: frozenset[str] = frozenset()) -> None:
         """Bring a Triton that has just started to the desired state. Failures are recorded, not raised."""
-        if self._server.status().repository == "read-only":
+        if self._server.status().is_read_only:
             await self._adopt()
             return
-        wanted = [status.revision for status in self._catalog.statuses() if self._loader.is_desired(status.revision)]
-        for status in self._catalog.statuses():
-            if status.state is not ModelState.FAILED or status.revision in wanted:
-                self._loader.mark(
-                    status.revision, ModelState.LOADING if status.revision in wanted else ModelState.UNLOADED
-                )
-        slots = asyncio.Semaphore(PARALLEL_LOADS)
-        await asyncio.gather(*(self._reload(revision, quarantined, slots) for revision in wanted))
+        statuses = self._catalog.statuses()
+        for status in statuses:  # what Triton had is gone, and says so before it is back
+            if self._loader.is_desired(status.revision):
+                self._loader.mark(status.revision, ModelState.LOADING)
+            elif status.state is not ModelState.FAILED:
+                self._loader.mark(status.revision, ModelState.UNLOADED)
+        await asyncio.gather(*(self._settle(status.revision, quarantined) for status in statuses))
+
+    async def _settle(self, revision: Revision, quarantined: frozenset[str]) -> None:
+        """Under the model's lock: what is asked for may have changed since Triton started."""
+        async with self._loader.lock(revision.model):
+            status = self._catalog.find(revision)
+            if status is None:
+                return
+            if not self._loader.is_desired(revision):
+                if status.state is not ModelState.FAILED:
+                    self._loader.mark(revision, ModelState.UNLOADED)
+            elif revision.directory in quarantined:
+                reason = "quarantined: Triton crashed each time it was loaded"
+                self._loader.mark(revision, ModelState.FAILED, last_error=reason)
+            else:
+                await self._reload(revision)
+
+    async def _reload(self, revision: Revision) -> None:
+        try:
+            await self._loader.load(revision, LoadOptions().timeout_s)
+        except DomainError as error:
+            log.error("a desired model failed to load", extra={"model": revision.model, "reason": error.message})
 
     def suspect(self, revision: Revision) -> None:
-        """A request found the revision's process dead: have it probed and healed."""
-        if self._catalog.status(revision.model, revision.number).state is not ModelState.DEAD:
-            self._loader.mark(revision, ModelState.DEAD, last_error="its process in Triton died")
+        """The revision's process is dead: it serves no more, until it is healed."""
+        status = self._catalog.find(revision)
+        if status is not None and status.state.serves:
+            self._loader.mark(revision, ModelState.DEAD, last_error="its process in Triton died; being loaded again")
             self._suspects.put_nowait(revision)
 
     async def watch(self, interval_s: float) -> None:
-        """Probe every loaded revision each interval, and suspects at once; heal what is dead. Runs until cancelled."""
-        while True:
-            try:
-                suspect = await asyncio.wait_for(self._suspects.get(), interval_s)
-                await self._heal(suspect)
-            except TimeoutError:
-                if self._server.status().state.serves:
-                    await self._probe_all()
+        """Heal suspects at once, and examine every revision each interval. Runs until cancelled."""
+        await asyncio.gather(self._heal_suspects(), self._examine_all(interval_s))
 
-    async def _probe_all(self) -> None:
-        for status in self._catalog.statuses():
-            if status.state is not ModelState.LOADED:
-                continue
-            health = await self._prober.probe(status.revision)
-            now = self._catalog.status(status.revision.model, status.revision.number)
-            if now is not status:
-                continue  # changed while we asked
-            if health.status is HealthStatus.DEAD and self._server.status().state.serves:
-                await self._heal(status.revision)
-            elif health.status is not status.health.status:
-                self._loader.mark(status.revision, ModelState.LOADED, health=health)
+    async def _heal_suspects(self) -> None:
+        while True:
+            suspect = await self._suspects.get()
+            with _going_on():
+                await self._heal(suspect)
+
+    async def _examine_all(self, interval_s: float) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            for status in self._catalog.statuses():
+                if self._server.status().state.serves:
+                    with _going_on():
+                        await self._examine(status.revision)
+
+    async def _examine(self, revision: Revision) -> None:
+        status = self._catalog.find(revision)
+        if status is None:
+            return
+        if status.state is ModelState.UNLOADING:
+            await self._finish_unload(revision)
+        elif status.state is ModelState.LOADED or (
+            status.state is ModelState.DEAD and self._server.status().is_read_only
+        ):
+            await self._probe(status)
+
+    async def _probe(self, status: RevisionStatus) -> None:
+        health = await self._prober.probe(status.revision)
+        if self._catalog.find(status.revision) is not status:
+            return  # changed while we asked
+        if health.status is HealthStatus.DEAD:
+            if self._server.status().state.serves:
+                self.suspect(status.revision)
+        elif health.status is not status.health.status or status.state is ModelState.DEAD:
+            self._loader.mark(status.revision, ModelState.LOADED, health=health)
 
     async def _heal(self, revision: Revision) -> None:
-        """Unload and load again: Triton never restarts a dead stub, and a plain load is a no-op to it.
-
-        A Triton that cannot even do that is replaced.
-        """
+        """Load it again; a Triton that cannot do that is replaced."""
         async with self._loader.lock(revision.model):
-            if not self._loader.is_desired(revision):
+            status = self._catalog.find(revision)
+            if status is None or status.state is not ModelState.DEAD or self._server.status().is_read_only:
                 return
-            self._loader.mark(revision, ModelState.DEAD, last_error="its process in Triton died; being loaded again")
             self._server.degrade(f"{revision.model} is dead")
             log.warning("healing a dead model", extra={"model": revision.model, "revision": revision.number})
             try:
-                await self._control.unload(revision.directory, HEAL_UNLOAD_S)
                 await self._loader.load(revision, LoadOptions().timeout_s)
+            except Unavailable:
+                log.warning("Triton itself is gone; the model comes back with it", extra={"model": revision.model})
             except DomainError as error:
                 await self._server.replace(f"{revision.model} cannot be healed: {error.message}")
             finally:
                 self._server.degrade(None)
 
-    async def _reload(self, revision: Revision, quarantined: frozenset[str], slots: asyncio.Semaphore) -> None:
-        if revision.directory in quarantined:
-            self._loader.mark(
-                revision, ModelState.FAILED, last_error="quarantined: Triton crashed each time it was loaded"
-            )
-            return
-        async with slots:
-            try:
-                await self._loader.load(revision, LoadOptions().timeout_s)
-            except DomainError as error:
-                log.error("a desired model failed to load", extra={"model": revision.model, "reason": error.message})
+    async def _finish_unload(self, revision: Revision) -> None:
+        lock = self._loader.lock(revision.model)
+        if not lock.locked():  # else somebody waits for it anyhow
+            async with lock:
+                with suppress(DomainError):
+                    await self._loader.unload(revision, ASK_AGAIN_S)
 
     async def _adopt(self) -> None:
         """An external Triton with a repository of its own: show what it has loaded, as revision 1 of each."""

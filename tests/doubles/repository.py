@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -51,6 +52,7 @@ class InMemoryRepository:
         self._revisions = list(revisions)
 
     async def publish(self, publication: Publication) -> Revision:
+        await asyncio.sleep(0)  # as any disk, it lets others go first
         revision = tensor_revision(publication.model, publication.number, source=publication.source_label)
         self._revisions.append(revision)
         return revision

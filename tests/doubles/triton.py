@@ -20,7 +20,7 @@ class InMemoryTriton:
 
     A stream answers with the prompt's words, each with the blank before it, as many as `max_tokens` allows.
     `fail_at`: after how many tokens a stream fails, and how. `hold_at`: after how many it waits for `go_on`.
-    `loads_go_on`: cleared, it holds every load and unload.
+    `loads_go_on`: cleared, it holds every load and unload. `answers_fail`, `unloads_fail`: with what, if they do.
     `repeat`: how often a stream says its words. `forgets_to_finish`: whether its last token lacks the reason.
     """
 
@@ -32,7 +32,9 @@ class InMemoryTriton:
         self.hold_at: int | None = None
         self.holding, self.go_on = asyncio.Event(), asyncio.Event()
         self.closed_early, self.was_closed_early = 0, asyncio.Event()
-        self.loads, self.loads_go_on = list[str](), asyncio.Event()
+        self.loads, self.unloads, self.loads_go_on = list[str](), list[str](), asyncio.Event()
+        self.answers_fail: DomainError | None = None
+        self.unloads_fail: DomainError | None = None
         self.loads_go_on.set()
         self.repeat, self.forgets_to_finish = 1, False
 
@@ -59,6 +61,9 @@ class InMemoryTriton:
             self.was_closed_early.set()
             raise
 
+    def answered_at_s(self, directory: str) -> float:
+        return float(sum(request.directory == directory for request in self.requests))
+
     async def load(self, directory: str, timeout_s: float) -> None:
         self.loads.append(directory)
         await self.loads_go_on.wait()
@@ -67,7 +72,10 @@ class InMemoryTriton:
         self.loaded.add(directory)
 
     async def unload(self, directory: str, timeout_s: float) -> None:
+        self.unloads.append(directory)
         await self.loads_go_on.wait()
+        if self.unloads_fail is not None:
+            raise self.unloads_fail
         self.loaded.discard(directory)
 
     async def index(self) -> Sequence[IndexEntry]:
@@ -86,6 +94,8 @@ class InMemoryTriton:
     def _check(self, inference: Inference) -> None:
         if inference.directory not in self.loaded:
             raise ModelNotFound(f"Request for unknown model: '{inference.directory}' is not found")
+        if self.answers_fail is not None:
+            raise self.answers_fail
         if not _is_probe(inference):
             self.requests.append(inference)
 
@@ -101,15 +111,15 @@ class InMemoryTriton:
 
 
 class InMemoryTritonServer:
-    """Satisfies `TritonServer`; a test sets `state`."""
+    """Satisfies `TritonServer`; a test sets `state` and `repository`."""
 
     def __init__(self, since: datetime, repository: str = "managed") -> None:
-        self.state, self._since, self._repository = TritonState.READY, since, repository
+        self.state, self._since, self.repository = TritonState.READY, since, repository
         self.reason: str | None = None
         self.replacements: list[str] = []
 
     def status(self) -> TritonStatus:
-        return TritonStatus(self.state, self._since, self._repository, self.reason, version="2.51.0")
+        return TritonStatus(self.state, self._since, self.repository, self.reason, version="2.51.0")
 
     async def replace(self, reason: str) -> None:
         self.replacements.append(reason)

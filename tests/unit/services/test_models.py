@@ -188,3 +188,15 @@ async def test_a_list_is_filtered_before_it_is_cut() -> None:
     listed = world.services.catalog.list(ModelFilter(kind=ModelKind.GENERIC), Page(limit=1, offset=1))
 
     assert ([model.name for model in listed.items], listed.total) == (["c"], 2)
+
+
+async def test_a_triton_with_a_repository_of_its_own_is_not_told_to_load_and_its_models_load_as_they_are() -> None:
+    world = await make_world(tensor_revision("mlp"), text_revision("coder"))
+    await world.services.models.load("mlp")
+    world.server.repository = "read-only"
+
+    assert (await world.services.models.load("mlp")).state is ModelState.LOADED
+    with pytest.raises(Unsupported):
+        await world.services.models.load("coder")
+    assert world.services.catalog.resolve("coder").state is ModelState.UNLOADED
+    assert world.triton.loads == ["mlp--r1"]
