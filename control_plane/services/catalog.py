@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -52,6 +52,10 @@ class Catalog:
     def find(self, revision: Revision) -> RevisionStatus | None:
         """How a revision is doing now; None once it is purged."""
         return self._statuses.get(revision.model, {}).get(revision.number)
+
+    def numbers(self, name: str) -> Sequence[int]:
+        """The revisions of a model, in rising order."""
+        return sorted(self._statuses.get(name, ()))
 
     def statuses(self) -> Iterable[RevisionStatus]:
         return [status for revisions in self._statuses.values() for status in revisions.values()]
@@ -105,7 +109,7 @@ class Catalog:
         number = reference.revision if reference.revision is not None else record.aliases.get(reference.alias)
         status = self._statuses[reference.name].get(number) if number is not None else None
         if status is None:
-            revisions, aliases = sorted(self._statuses[reference.name]), sorted(record.aliases)
+            revisions, aliases = self.numbers(reference.name), sorted(record.aliases)
             raise ModelNotFound(f"model {reference.name!r} has no {reference}", revisions=revisions, aliases=aliases)
         return status
 

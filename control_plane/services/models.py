@@ -89,7 +89,17 @@ class Models:
                 log.error("model has no revision on disk; forgotten", extra={"model": record.name})
                 await self._store.delete(record.name)
             else:
-                self._catalog.put_record(record)
+                self._catalog.put_record(await self._with_stable(record))
+
+    async def _with_stable(self, record: ModelRecord) -> ModelRecord:
+        """The record with a `stable` that is on disk: without one, the model could not even be listed."""
+        lost, numbers = record.aliases.get(STABLE, 0), self._catalog.numbers(record.name)
+        if lost in numbers:
+            return record
+        number = max((known for known in numbers if known < lost), default=min(numbers))
+        log.error("stable revision is lost", extra={"model": record.name, "lost": lost, "stable": number})
+        await self._store.set_alias(record.name, STABLE, number, self._clock.now())
+        return replace(record, aliases={**record.aliases, STABLE: number})
 
     async def import_model(self, wanted: Import, caller: Principal | None) -> Revision:
         """Publish a new model as revision 1 with the alias `stable`, or the next revision of a known one.

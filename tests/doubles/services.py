@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from control_plane.domain.access import Claims, Role
@@ -47,6 +48,7 @@ class World:
     clock: FixedClock
     credentials: LocalCredentials
     keys: InMemoryKeyStore
+    store: InMemoryModelStore
 
     def token(self, role: Role, subject: str = "somebody") -> str:
         return self.credentials.sign(Claims(subject, role, self.clock.seconds() + 10**9))
@@ -58,11 +60,12 @@ async def make_world(
     user_can_manage: bool = False,
     device_fallback: bool = False,
     auto_load: bool = False,
+    stable: Mapping[str, int] | None = None,
 ) -> World:
-    """A server that knows these revisions, the first of each model as `stable`, none of them loaded."""
+    """A server that knows these revisions, none of them loaded, the first of each model as `stable` unless named."""
     clock, triton, keys, database = FixedClock(), InMemoryTriton(), InMemoryKeyStore(), InMemoryDatabase()
     server, store, catalog = InMemoryTritonServer(clock.now()), InMemoryModelStore(), Catalog()
-    for name, number in _lowest(revisions).items():
+    for name, number in {**_lowest(revisions), **(stable or {})}.items():
         await store.create(ModelRecord(name, CREATED_AT, CREATED_AT, is_builtin=True, aliases={STABLE: number}))
     for revision in revisions:
         await store.next_revision(revision.model)
@@ -81,7 +84,7 @@ async def make_world(
         ),
         health=HealthService(server, database, catalog, clock, has_gpu=False),
     )
-    return World(services, triton, server, database, clock, credentials, keys)
+    return World(services, triton, server, database, clock, credentials, keys, store)
 
 
 def _lowest(revisions: tuple[Revision, ...]) -> dict[str, int]:

@@ -200,3 +200,13 @@ async def test_a_triton_with_a_repository_of_its_own_is_not_told_to_load_and_its
         await world.services.models.load("coder")
     assert world.services.catalog.resolve("coder").state is ModelState.UNLOADED
     assert world.triton.loads == ["mlp--r1"]
+
+
+@pytest.mark.parametrize(("left", "stable"), [((1, 2, 4), 2), ((4, 5), 4)])
+async def test_where_the_stable_revision_is_lost_the_one_before_it_takes_its_place(
+    left: tuple[int, ...], stable: int
+) -> None:
+    world = await make_world(*(text_revision("coder", number) for number in left), stable={"coder": 3})
+
+    assert world.services.catalog.get("coder").stable.revision.number == stable
+    assert [record.aliases for record in await world.store.list()] == [{"stable": stable}]
