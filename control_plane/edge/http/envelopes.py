@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from control_plane.domain.errors import DomainError
 
@@ -109,10 +108,13 @@ OWNERS: dict[str, Owner] = {
 }
 
 
-@lru_cache(maxsize=4096)
+_DEEPEST = max(prefix.count("/") for prefix in OWNERS)
+
+
 def owner_of(path: str) -> Owner:
     """The owner with the longest prefix; a prefix ends where a segment ends."""
-    prefix = path
+    # A path may have tens of thousands of segments, and only the first can matter.
+    prefix = "/".join(path.split("/", _DEEPEST + 1)[: _DEEPEST + 1])
     while prefix not in OWNERS:
         prefix = prefix.rpartition("/")[0]
     return OWNERS[prefix]
