@@ -27,7 +27,7 @@ from control_plane.edge.tallies import Tallies, Tally
 
 log = logging.getLogger(__name__)
 API_VERSION = b"1.0.0"
-_KNOWN_PATHS_MAX = 4096
+_KNOWN_PATHS_MAX, _KNOWN_PATH_LENGTH_MAX = 4096, 256  # anybody may ask for any path, of 64 KiB if he likes
 _CALLER_LEFT = 499  # nginx's word for it; it only ever shows in the counts
 Wanted = TypeVar("Wanted")
 
@@ -107,7 +107,7 @@ class LeanRoutes:
         for route, pattern, tally in self._routes:
             if match := pattern.fullmatch(path):
                 found = route, match.groups(), tally
-        if len(self._known) < _KNOWN_PATHS_MAX:
+        if len(self._known) < _KNOWN_PATHS_MAX and len(path) <= _KNOWN_PATH_LENGTH_MAX:
             self._known[path] = found
         return found
 
