@@ -106,6 +106,8 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
 
         await models.open()
         triton.on_started = _on_started(triton, models, loader, catalog, reconciler)
+        if isinstance(triton, Supervisor):
+            triton.on_model_died = _on_model_died(catalog, reconciler)
         opened.push_async_callback(triton.close)
         watch = asyncio.create_task(reconciler.watch(PROBE_INTERVAL_S), name="watch")
         opened.push_async_callback(_cancelled, watch)
@@ -154,6 +156,15 @@ def _on_started(
         await reconciler.reconcile(quarantined)
 
     return on_started
+
+
+def _on_model_died(catalog: Catalog, reconciler: Reconciler) -> Callable[[str], None]:
+    def on_model_died(directory: str) -> None:
+        for status in catalog.statuses():
+            if status.revision.directory == directory:
+                reconciler.suspect(status.revision)
+
+    return on_model_died
 
 
 async def _publish_shipped(models: Models, loader: Loader, catalog: Catalog) -> None:

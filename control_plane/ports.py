@@ -33,6 +33,9 @@ class Triton(Protocol):
     def stream(self, inference: Inference) -> AsyncGenerator[Prediction, None]:
         """Closing the generator cancels the request inside Triton."""
 
+    def answered_at_s(self, directory: str) -> float:
+        """When it last answered anybody, by some clock: the number moves while the model works."""
+
 
 class TritonControl(Protocol):
     """The slow half of Triton: which model directories are loaded."""

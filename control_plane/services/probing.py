@@ -7,7 +7,8 @@ from control_plane.domain.models import Health, HealthStatus, Revision, TensorSp
 from control_plane.domain.tensors import BYTES, WIDTHS, Inference, Tensor, element_count, text_tensor
 from control_plane.ports import Clock, Triton
 
-PROBE_TIMEOUT_S = 20.0
+# As long as a request of a caller may take: behind a slow one, the probe waits for its turn.
+PROBE_TIMEOUT_S = 60.0
 
 
 class Prober:
@@ -21,9 +22,12 @@ class Prober:
         inference = probe_request(revision)
         if inference is None:
             return self._health(HealthStatus.UNKNOWN, "a decoupled model of its own kind: nothing harmless to ask it")
+        answered_at_s = self._triton.answered_at_s(revision.directory)
         try:
             await self._ask(revision, inference)
         except (EngineCrashed, TimedOut) as error:
+            if isinstance(error, TimedOut) and self._triton.answered_at_s(revision.directory) != answered_at_s:
+                return self._health(HealthStatus.UNKNOWN, "busy: it answers others, but the probe waited too long")
             return self._health(HealthStatus.DEAD, error.message)
         except (InvalidRequest, Unavailable) as error:
             return self._health(HealthStatus.UNKNOWN, error.message)

@@ -25,6 +25,7 @@ from control_plane.domain.models import Signature
 from control_plane.domain.triton import IndexEntry, Statistics
 from control_plane.gateways.triton import codec
 from control_plane.gateways.triton.channel import Channel
+from control_plane.gateways.triton.deaths import DeathWatch
 from control_plane.gateways.triton.executors import executors, lives, resident_bytes
 from control_plane.gateways.triton.failures import translate, unanswered
 from control_plane.gateways.triton.loads import LoadLedger
@@ -45,11 +46,14 @@ class Control:
         server_pid: Callable[[], int | None] = lambda: None,
         ledger: LoadLedger | None = None,
         refusal: Callable[[], str | None] = lambda: None,
+        deaths: DeathWatch | None = None,
     ) -> None:
         self._channel = channel
         self._server_pid = server_pid
         self._ledger = ledger or LoadLedger()
         self._refusal = refusal
+        self._deaths = deaths or DeathWatch()
+        self._unloading: set[str] = set()
         self._stubs: dict[str, Sequence[Process]] = {}  # a dead one can no longer be told from its arguments
 
     async def load(self, directory: str, timeout_s: float) -> None:
@@ -68,10 +72,12 @@ class Control:
             raise
         self._ledger.loaded(directory)
         pid = self._server_pid()
-        self._stubs[directory] = () if pid is None else executors(pid, directory)
+        stubs = self._stubs[directory] = () if pid is None else executors(pid, directory)
+        self._deaths.begin(directory, [stub.pid for stub in stubs])
 
     async def unload(self, directory: str, timeout_s: float) -> None:
         self._check(directory)
+        self._unloading.add(directory)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._ask("RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name=directory))
@@ -80,6 +86,11 @@ class Control:
             raise TimedOut(
                 f"{directory!r} is still finishing its requests after {timeout_s:g} s", timeout_s=timeout_s
             ) from error
+        finally:
+            self._unloading.discard(directory)
+
+    def is_unloading(self, directory: str) -> bool:
+        return directory in self._unloading
 
     async def index(self) -> Sequence[IndexEntry]:
         return codec.index_entries(await self._ask("RepositoryIndex", pb.RepositoryIndexRequest()))

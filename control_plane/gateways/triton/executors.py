@@ -17,6 +17,13 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        return lives(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
 def resident_bytes(server_pid: int, directory: str) -> int | None:
     """Summed over a model's instances; None when no process of its own executes it."""
     sizes = [size for process in executors(server_pid, directory) if (size := _resident(process)) is not None]

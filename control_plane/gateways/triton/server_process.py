@@ -67,6 +67,13 @@ class ServerProcess:
         kill_group(self.pid)
         await asyncio.shield(asyncio.gather(self.process.wait(), self.guard.wait()))
 
+    def epitaph(self, returncode: int) -> str:
+        """How it ended, fit for a client."""
+        if returncode < 0:
+            return f"Triton was ended by signal {-returncode}"
+        words = self.last_words()
+        return f"Triton exited with code {returncode}" + (f": {words}" if words else "")
+
     def last_words(self) -> str:
         """The last error of this life's log, fit for a client."""
         with self.log.open("rb") as file:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from control_plane.domain.errors import EngineFailed, TimedOut
+from control_plane.domain.errors import DomainError, EngineFailed, TimedOut
 from control_plane.domain.tensors import Inference, Prediction
 from control_plane.gateways.triton import codec
 from control_plane.gateways.triton.channel import Channel
@@ -19,19 +22,23 @@ from control_plane.gateways.triton.failures import failure, translate, unanswere
 # With it a model's own error inside a stream keeps its gRPC code; without, only text arrives.
 _STREAM_METADATA = (("triton_grpc_error", "true"),)
 _FAREWELL_S = 1
+_LOOKS = 8  # in the idle time: how exactly it is kept
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 
 
 class TritonStub:
     """Satisfies `ports.Triton`.
 
-    Units: a stream may take `Inference.timeout_s` in all, and `idle_timeout_s` between two answers: when the process
-    that executes a decoupled model is killed, Triton neither ends the stream nor reports an error.
+    Units: a stream may take `Inference.timeout_s` in all. A model that answers nobody for `idle_timeout_s` loses its
+    streams: when the process that executes a decoupled model is killed, Triton neither ends them nor reports an error.
     """
 
     def __init__(self, channel: Channel, idle_timeout_s: float = 30) -> None:
         self._channel = channel
         self._idle_timeout_s = idle_timeout_s
+        self._streams: defaultdict[str, set[_Stream]] = defaultdict(set)
+        self._answered_at_s: dict[str, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def in_flight(self) -> int:
@@ -40,48 +47,88 @@ class TritonStub:
     async def infer(self, inference: Inference) -> Prediction:
         self._channel.enter()
         try:
-            return await unary(self._channel, inference)
+            answer = await unary(self._channel, inference)
+            self._answered_at_s[inference.directory] = monotonic()
+            return answer
         finally:
             self._channel.leave()
 
     async def stream(self, inference: Inference) -> AsyncGenerator[Prediction, None]:
         """The final answer may carry no tensor: a model often says only then that it has finished."""
-        channel = self._channel
+        channel, directory = self._channel, inference.directory
         channel.enter()
-        call: Any = None
+        stream: _Stream | None = None
         try:
             call = channel.rpc.ModelStreamInfer(timeout=inference.timeout_s, metadata=_STREAM_METADATA)
-            await _send(call, inference)
+            stream = self._begin(directory, call)
+            await _send(stream, inference)
             is_final = False
             while not is_final:
-                answer = await self._next(call, inference)
+                answer = await _next(stream, inference)
+                self._answered_at_s[directory] = monotonic()
                 is_final = answer.is_final
                 yield answer
         finally:
-            if call is not None:
-                call.cancel()
+            if stream is not None:
+                self._streams[directory].discard(stream)
+                stream.call.cancel()
             channel.leave()
 
-    async def _next(self, call: Any, inference: Inference) -> Prediction:
-        with _translated(inference):
-            reply = await self._read(call, inference)
-            if reply is _EOF:
-                raise EngineFailed(f"the stream of {inference.directory!r} ended without a final answer")
-            if reply.error_message:
-                raise failure(reply.error_message, None, inference.directory)
-            answer = codec.piece(reply.infer_response)
-            if answer.is_final:
-                await _farewell(call)
-            return answer
+    def answered_at_s(self, directory: str) -> float:
+        return self._answered_at_s.get(directory, 0.0)
 
-    async def _read(self, call: Any, inference: Inference) -> Any:
-        try:
-            async with asyncio.timeout(self._idle_timeout_s):
-                return await call.read()
-        except TimeoutError as error:
-            raise TimedOut(
-                f"{inference.directory!r} sent nothing for {self._idle_timeout_s:g} s", timeout_s=self._idle_timeout_s
-            ) from error
+    def abandon(self, directory: str, because: DomainError) -> None:
+        """End every stream of a model that will not answer."""
+        for stream in self._streams[directory]:
+            stream.fault = because
+            stream.call.cancel()
+
+    def _begin(self, directory: str, call: Any) -> _Stream:
+        streams, stream = self._streams[directory], _Stream(call)
+        if not streams:
+            self._answered_at_s[directory] = monotonic()  # before, it owed nobody an answer
+        streams.add(stream)
+        if self._timer is None:
+            self._look_again()
+        return stream
+
+    def _look_again(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._idle_timeout_s / _LOOKS, self._look)
+
+    def _look(self) -> None:
+        """One timer for all streams: a text that waits for its turn is silent while its model works for others."""
+        self._timer, late_s = None, monotonic() - self._idle_timeout_s
+        for directory in [directory for directory, streams in self._streams.items() if not streams]:
+            del self._streams[directory]
+        for directory in self._streams:
+            if self._answered_at_s[directory] < late_s:
+                timeout_s = self._idle_timeout_s
+                self.abandon(
+                    directory, TimedOut(f"{directory!r} sent nothing for {timeout_s:g} s", timeout_s=timeout_s)
+                )
+        if self._streams:
+            self._look_again()
+
+
+@dataclass(eq=False, slots=True)
+class _Stream:
+    """A stream under way. `fault` is why we cancelled the call, where it was us."""
+
+    call: Any
+    fault: DomainError | None = None
+
+
+async def _next(stream: _Stream, inference: Inference) -> Prediction:
+    with _translated(stream, inference):
+        reply = await stream.call.read()
+        if reply is _EOF:
+            raise EngineFailed(f"the stream of {inference.directory!r} ended without a final answer")
+        if reply.error_message:
+            raise failure(reply.error_message, None, inference.directory)
+        answer = codec.piece(reply.infer_response)
+        if answer.is_final:
+            await _farewell(stream.call)
+        return answer
 
 
 async def unary(channel: Channel, inference: Inference) -> Prediction:
@@ -97,10 +144,10 @@ async def unary(channel: Channel, inference: Inference) -> Prediction:
     return codec.prediction(reply, inference)
 
 
-async def _send(call: Any, inference: Inference) -> None:
-    with _translated(inference):
-        await call.write(codec.stream_request(inference))
-        await call.done_writing()
+async def _send(stream: _Stream, inference: Inference) -> None:
+    with _translated(stream, inference):
+        await stream.call.write(codec.stream_request(inference))
+        await stream.call.done_writing()
 
 
 async def _farewell(call: Any) -> None:
@@ -113,15 +160,15 @@ async def _farewell(call: Any) -> None:
 
 
 @contextmanager
-def _translated(inference: Inference) -> Iterator[None]:
+def _translated(stream: _Stream, inference: Inference) -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        raise translate(error, inference.directory) from error
+        raise (stream.fault or translate(error, inference.directory)) from error
     except asyncio.CancelledError:
         if _caller_cancelled():
             raise
-        raise unanswered() from None
+        raise (stream.fault or unanswered()) from None
 
 
 def _caller_cancelled() -> bool:

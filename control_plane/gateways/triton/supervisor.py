@@ -22,7 +22,9 @@ from control_plane.gateways.triton.board import Predicate, StateBoard
 from control_plane.gateways.triton.channel import Channel
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.control import Control
-from control_plane.gateways.triton.failures import translate
+from control_plane.gateways.triton.deaths import DeathWatch
+from control_plane.gateways.triton.executors import is_alive
+from control_plane.gateways.triton.failures import crashed, translate
 from control_plane.gateways.triton.installation import Installation, find_installation
 from control_plane.gateways.triton.loads import LoadLedger
 from control_plane.gateways.triton.metrics import fetch_metrics
@@ -48,7 +50,8 @@ async def _nothing_to_load(quarantined: frozenset[str]) -> None:
 class Supervisor:
     """Satisfies `ports.TritonServer`; `triton` and `control` are the two ports that lead into the server.
 
-    `on_started` runs in LOADING, in every life, with the directories that may not be loaded; set it before `start`.
+    Set before `start`: `on_started` runs in LOADING, in every life, with the directories that may not be loaded;
+    `on_model_died` when a process that executes a model directory has died on its own.
     Start and use it on the main thread's event loop: the kernel ends the server with the thread that started it.
     """
 
@@ -58,8 +61,10 @@ class Supervisor:
         self._channel = Channel()
         self._board = StateBoard(MANAGED, clock)
         self._ledger = LoadLedger()
+        self.on_model_died: Callable[[str], None] = lambda directory: None
+        self._deaths = DeathWatch(self._report_death)
         self.triton = TritonStub(self._channel, config.stream_idle_timeout_s)
-        self.control = Control(self._channel, lambda: self.pid, self._ledger)
+        self.control = Control(self._channel, lambda: self.pid, self._ledger, deaths=self._deaths)
         self._server: ServerProcess | None = None
         self._ports: Ports | None = None
         self._lives: asyncio.Task[None] | None = None
@@ -124,6 +129,7 @@ class Supervisor:
                 log.warning("triton stops with requests in flight", extra={"in_flight": self._channel.in_flight})
         if self._server is not None:
             self._enter(TritonState.STOPPING)
+            self._deaths.end_all()
             await self._server.stop(self._config.exit_timeout_s + EXIT_MARGIN_S)
         await self._end_lives()
         await self._channel.close()
@@ -234,6 +240,7 @@ class Supervisor:
 
     async def _bury(self, server: ServerProcess, *tasks: asyncio.Task[Any]) -> None:
         self._channel.close_gate("Triton is restarting")
+        self._deaths.end_all()
         await server.kill()
         for task in tasks:
             task.cancel()
@@ -255,6 +262,14 @@ class Supervisor:
             self._channel.close_gate(f"Triton does not serve just now ({state.value})")
         self._board.enter(state, reason)
 
+    def _report_death(self, directory: str) -> None:
+        if self.pid is None or self._replaced_because or not is_alive(self.pid):
+            return  # its server has died, which is told by other means
+        log.warning("the process of a model died", extra={"directory": directory})
+        self.triton.abandon(directory, crashed(directory))
+        if not self.control.is_unloading(directory):
+            self.on_model_died(directory)
+
     def _report_bug(self, lives: asyncio.Task[None]) -> None:
         if not lives.cancelled() and (error := lives.exception()) is not None:
             log.critical("the supervisor of Triton failed", exc_info=error)
@@ -270,17 +285,10 @@ async def _end_of(server: ServerProcess, ended: asyncio.Task[int], work: asyncio
             async with asyncio.timeout(0.5):
                 await asyncio.shield(ended)
     if ended.done():
-        return _exit_reason(ended.result(), server)
+        return server.epitaph(ended.result())
     error = work.exception()
     assert isinstance(error, DomainError)
     return error.message
-
-
-def _exit_reason(returncode: int, server: ServerProcess) -> str:
-    if returncode < 0:
-        return f"Triton was ended by signal {-returncode}"
-    words = server.last_words()
-    return f"Triton exited with code {returncode}" + (f": {words}" if words else "")
 
 
 def _prepare_disk(config: TritonConfig, installation: Installation) -> None:

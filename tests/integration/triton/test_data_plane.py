@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,47 @@ async def test_a_killed_stub_ends_its_stream_after_the_idle_time_and_is_known_as
     await loaded.control.unload("counter", LOAD_S)
     await loaded.serve("counter")
     assert await _collect(loaded, counting(2)) == [0, 1]
+
+
+async def test_a_killed_stub_ends_its_streams_at_once_and_is_reported(loaded: RunningTriton) -> None:
+    died: list[str] = []
+    loaded.supervisor.on_model_died = died.append
+    first, second = (loaded.stub.stream(counting(1000, pause_s="0.05")) for _ in range(2))
+    await anext(first)
+    waiting = asyncio.create_task(anext(second))  # the model works for the first
+    await asyncio.sleep(0.1)
+    started_s = time.monotonic()
+    assert loaded.supervisor.pid is not None
+    for process in executors(loaded.supervisor.pid, "counter"):
+        process.kill()
+    with pytest.raises(EngineCrashed):
+        _ = [piece async for piece in first]
+    with pytest.raises(EngineCrashed):
+        await waiting
+    assert time.monotonic() - started_s < 2
+    assert (died, loaded.stub.in_flight) == (["counter"], 0)
+    await loaded.control.unload("counter", LOAD_S)
+    await loaded.serve("counter")
+    assert await _collect(loaded, counting(2)) == [0, 1]
+    await loaded.control.unload("counter", LOAD_S)
+    await loaded.serve("counter")
+    assert died == ["counter"]  # an unload ends the process too, and is no death
+
+
+async def test_a_stream_that_waits_its_turn_is_not_idle(loaded: RunningTriton) -> None:
+    channel = Channel()
+    assert loaded.supervisor.address is not None
+    channel.connect(loaded.supervisor.address)
+    channel.open_gate()
+    impatient = TritonStub(channel, idle_timeout_s=0.5)
+    first, second = (impatient.stream(counting(15, pause_s="0.1")) for _ in range(2))
+    both = await asyncio.gather(*(asyncio.create_task(_count(stream)) for stream in (first, second)))
+    assert both == [16, 16]
+    await channel.close()
+
+
+async def _count(stream: AsyncIterator[object]) -> int:
+    return len([piece async for piece in stream])
 
 
 async def test_a_dead_stub_fails_each_request_until_it_is_loaded_anew(loaded: RunningTriton) -> None:
