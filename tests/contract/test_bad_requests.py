@@ -87,6 +87,16 @@ async def test_c_err_06_a_wrong_type_is_refused_with_its_place(
         assert details["errors"][0]["loc"][0] == "body"
 
 
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", None])
+async def test_c_err_06_a_body_that_is_not_said_to_be_json_is_refused_with_a_remedy(
+    http: Served, content_type: str | None
+) -> None:
+    headers = {**http.admin, **({"Content-Type": content_type} if content_type else {})}
+    reply = await http.client.post("/models", content=b'{"model_name": "coder"}', headers=headers)
+    assert (reply.status_code, reply.json()["details"]["reason"]) == (400, "json")
+    assert "Content-Type: application/json" in reply.json()["error"]
+
+
 @pytest.mark.parametrize(("path", "good", "_"), BODIES, ids=[path for path, _, _ in BODIES])
 async def test_c_err_06_a_body_that_is_no_object_is_refused(http: Served, path: str, good: Any, _: Any) -> None:
     for body in ([], "text", 7):

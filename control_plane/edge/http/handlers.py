@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from control_plane.domain.errors import DomainError, InvalidRequest, MethodNotAllowed, NotFound
-from control_plane.edge.http.failures import failure, unexpected
+from control_plane.edge.http.failures import failure
+from control_plane.edge.refusals import unexpected
 
 MethodsOf = Callable[[str], list[str]]
 _SHOWN = 20
@@ -47,7 +48,7 @@ def _domain_error(request: Request, error: Exception, methods_of: MethodsOf) -> 
     if isinstance(error, DomainError):
         return error
     if isinstance(error, RequestValidationError):
-        return _invalid(error.errors())
+        return _invalid(error.errors(), request.headers.get("content-type", ""))
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, DomainError):  # raised while FastAPI read the body
         return error.__cause__
@@ -64,7 +65,10 @@ def _no_route(request: Request, methods_of: MethodsOf) -> DomainError:
     return NotFound(f"there is no route {request.method} {path[:200]}")
 
 
-def _invalid(errors: Sequence[Any]) -> InvalidRequest:
+def _invalid(errors: Sequence[Any], content_type: str) -> InvalidRequest:
+    if errors[0]["loc"] == ("body",) and "json" not in content_type and errors[0]["type"] != "missing":
+        # Read as JSON all the same, any web page could send it: a browser asks first only for other content types.
+        return InvalidRequest("send the body as JSON, with the header Content-Type: application/json", reason="json")
     if any(error["type"] == "json_invalid" for error in errors):
         reason = errors[0].get("ctx", {}).get("error", "it cannot be read")
         return InvalidRequest(f"the body is not JSON: {reason}", reason="json")
