@@ -9,8 +9,9 @@ from control_plane.domain.errors import InvalidRequest
 
 STABLE = "stable"
 # A model name becomes a directory and, inside Triton, an argument of an unquoted shell command.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_REVISION = re.compile(r"[1-9][0-9]{0,8}")
+NAME_PATTERN, REVISION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", r"[1-9][0-9]{0,8}"
+REFERENCE_PATTERN = rf"^{NAME_PATTERN}(:{REVISION_PATTERN}|@{NAME_PATTERN})?$"
+_NAME, _REVISION = re.compile(NAME_PATTERN), re.compile(REVISION_PATTERN)
 _RESERVED = re.compile(r".*--r[0-9]+")
 
 

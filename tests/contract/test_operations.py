@@ -154,6 +154,67 @@ async def test_t_rest_17_a_document_promises_only_what_happens(http: Served) -> 
     assert {reference.rpartition("/")[2] for reference in references} <= names
 
 
+# The statuses of each operation beside 500 and 503, which any may have.
+STATUSES = {
+    ("get", "/health"): {200},
+    ("get", "/health/ready"): {200},
+    ("get", "/health/live"): {200},
+    ("get", "/metrics"): {200},
+    ("get", "/models"): {200, 400, 401},
+    ("post", "/models"): {200, 400, 401, 403, 404, 413, 501, 504},
+    ("get", "/models/{model_id}"): {200, 400, 401, 404},
+    ("delete", "/models/{model_id}"): {200, 400, 401, 403, 404, 409, 501, 504},
+    ("post", "/models/{model_id}/import"): {200, 400, 401, 403, 413, 501, 504},
+    ("post", "/inference"): {200, 400, 401, 403, 404, 409, 413, 504},
+    ("post", "/inference/stream"): {200, 400, 401, 403, 404, 409, 413, 504},
+    ("post", "/v2/models/{model}/infer"): {200, 400, 401, 403, 404, 409, 413, 501, 504},
+    ("post", "/v2/models/{model}/versions/{version}/infer"): {200, 400, 401, 403, 404, 409, 413, 501, 504},
+    ("post", "/auth/token"): {200, 400, 401, 403, 413, 501},
+    ("get", "/auth/me"): {200, 401},
+    ("get", "/auth/keys"): {200, 401, 403},
+    ("post", "/auth/keys"): {201, 400, 401, 403, 413},
+    ("delete", "/auth/keys/{key_id}"): {204, 400, 401, 403, 404},
+    ("get", "/native/v1/models/{name}/revisions"): {200, 400, 401, 404},
+    ("post", "/native/v1/models/{name}/load"): {200, 400, 401, 403, 404, 413, 501, 504},
+    ("post", "/native/v1/models/{name}/unload"): {200, 400, 401, 403, 404, 501, 504},
+}
+
+
+async def test_t_rest_17_an_operation_is_documented_with_every_status_it_can_have(http: Served) -> None:
+    document = (await http.client.get("/openapi.json")).json()
+    told = {
+        (method, path): {int(status) for status in entry["responses"]} - {500, 503}
+        for path, methods in document["paths"].items()
+        for method, entry in methods.items()
+    }
+    assert told == STATUSES
+    assert all(entry.get("tags") for methods in document["paths"].values() for entry in methods.values())
+    refused = document["paths"]["/models"]["post"]["responses"]["504"]
+    assert refused["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}
+
+
+async def test_t_rest_17_what_a_value_may_be_is_documented(http: Served) -> None:
+    document = (await http.client.get("/v1/openapi.json")).json()
+    query = {one["name"]: one["schema"] for one in document["paths"]["/models"]["get"]["parameters"]}
+    assert query["status"]["anyOf"][0]["enum"] == ["loaded", "unloaded", "optimizing"]
+    assert query["model_type"]["anyOf"][0] == {"$ref": "#/components/schemas/ModelKind"}
+    assert (query["skip"]["minimum"], query["skip"]["default"]) == (0, 0)
+    assert (query["limit"]["minimum"], query["limit"]["maximum"], query["limit"]["default"]) == (1, 1000, 100)
+    options = document["components"]["schemas"]["InferenceRequest"]["properties"]
+    assert (options["max_length"]["minimum"], options["max_length"]["maximum"]) == (1, 4096)
+    assert (options["temperature"]["minimum"], options["temperature"]["maximum"]) == (0, 2)
+    assert (options["top_p"]["exclusiveMinimum"], options["top_p"]["maximum"]) == (0, 1)
+    for reference in (
+        options["model_id"],
+        document["components"]["schemas"]["LoadModelRequest"]["properties"]["model_name"],
+        document["paths"]["/models/{model_id}"]["get"]["parameters"][0]["schema"],
+    ):
+        for good in ("coder", "coder:12", "coder@stable"):
+            assert re.search(reference["pattern"], good)
+        for bad in ("", "b$(touch x)", "coder:0", "coder@", "a" * 101):
+            assert not re.search(reference["pattern"], bad)
+
+
 def _references(entry: Any) -> list[str]:
     if isinstance(entry, dict):
         found = [entry["$ref"]] if isinstance(entry.get("$ref"), str) else []

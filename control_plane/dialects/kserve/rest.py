@@ -15,6 +15,7 @@ from control_plane.dialects.kserve.protocol import (
 )
 from control_plane.domain.access import Role
 from control_plane.domain.errors import Unsupported
+from control_plane.domain.references import REFERENCE_PATTERN, REVISION_PATTERN
 from control_plane.edge.http.bodies import decode
 from control_plane.edge.http.lean import Call, LeanRoute, Operation
 from control_plane.edge.http.replies import Reply
@@ -65,6 +66,8 @@ def _operation(operation_id: str) -> Operation:
         tag="Open Inference Protocol",
         request=OpenInferenceRequest,
         response=OpenInferenceResponse,
+        refuses=(404, 409, 501, 504),
+        patterns={"model": REFERENCE_PATTERN, "version": f"^{REVISION_PATTERN}$"},
     )
 
 

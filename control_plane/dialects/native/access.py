@@ -8,12 +8,13 @@ from control_plane.dialects.native.protocol import KeyBody, KeyInfo, Me, NewKeyR
 from control_plane.domain.access import ApiKey
 from control_plane.edge.http.arrivals import credentials_of, presented_in
 from control_plane.edge.http.routing import Admin, Routes, ServicesDep, Viewer
+from control_plane.edge.http.schemas import refusals
 from control_plane.services.access import NewKey, TokenRequest
 
 routes = Routes("Access")
 
 
-@routes.post("/auth/token", summary="Issue a token")
+@routes.post("/auth/token", summary="Issue a token", responses=refusals(403, 501))
 async def issue_token(
     request: Request, caller: Viewer, services: ServicesDep, body: TokenBody | None = None
 ) -> TokenResponse:
@@ -44,7 +45,7 @@ async def list_keys(caller: Admin, services: ServicesDep) -> list[KeyInfo]:
     return [key_info(key) for key in await services.access.list_keys(caller)]
 
 
-@routes.delete("/auth/keys/{key_id}", status_code=204, summary="Delete an API key")
+@routes.delete("/auth/keys/{key_id}", status_code=204, summary="Delete an API key", responses=refusals(404))
 async def delete_key(key_id: str, caller: Admin, services: ServicesDep) -> Response:
     """The key stops working at once."""
     await services.access.delete_key(key_id, caller)

@@ -11,24 +11,25 @@ from control_plane.dialects.native.protocol import (
 )
 from control_plane.domain.models import Health, LoadOptions, RevisionStatus
 from control_plane.edge.http.routing import Manager, Routes, ServicesDep, Viewer
+from control_plane.edge.http.schemas import refusals
 
 routes = Routes("Models")
 
 
-@routes.get("/native/v1/models/{name}/revisions", summary="List a model's revisions")
+@routes.get("/native/v1/models/{name}/revisions", summary="List a model's revisions", responses=refusals(404))
 async def list_revisions(name: str, caller: Viewer, services: ServicesDep) -> RevisionsResponse:
     model = services.catalog.get(name)
     revisions = [revision_info(status) for status in model.revisions]
     return RevisionsResponse(model=model.name, aliases=model.record.aliases, revisions=revisions)
 
 
-@routes.post("/native/v1/models/{name}/load", summary="Load a model")
+@routes.post("/native/v1/models/{name}/load", summary="Load a model", responses=refusals(404, 501, 504))
 async def load(name: str, caller: Manager, services: ServicesDep, body: LoadBody | None = None) -> LoadedResponse:
     """`name` is a reference. Answers once the revision answers a probe."""
     return loaded(await services.models.load(name, to_options(body or LoadBody()), caller))
 
 
-@routes.post("/native/v1/models/{name}/unload", summary="Unload a model")
+@routes.post("/native/v1/models/{name}/unload", summary="Unload a model", responses=refusals(404, 501, 504))
 async def unload(name: str, caller: Manager, services: ServicesDep) -> LoadedResponse:
     """`name` is a reference. Requests in flight finish first."""
     return loaded(await services.models.unload(name))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field, JsonValue
 
 from control_plane.domain.access import Role
 from control_plane.domain.models import HealthStatus, ModelState
 from control_plane.edge.http.schemas import Timestamp
-from control_plane.services.access import TOKEN_S_DEFAULT, TOKEN_S_MAX
+from control_plane.services.access import NAME_LENGTH_MAX, TOKEN_S_DEFAULT, TOKEN_S_MAX
+
+_NAME: dict[str, JsonValue] = {"minLength": 1, "maxLength": NAME_LENGTH_MAX}
 
 
 class TokenBody(BaseModel):
     """All may be left out: then the token is the caller's own. Units: `expires_in` seconds."""
 
-    sub: str | None = None
+    sub: str | None = Field(default=None, json_schema_extra=_NAME)
     role: Role | None = None
     rate_limit_policy: str | None = None
     expires_in: int = Field(default=TOKEN_S_DEFAULT, ge=1, le=TOKEN_S_MAX, strict=True)
@@ -29,7 +31,7 @@ class TokenResponse(BaseModel):
 class KeyBody(BaseModel):
     """`expires_at` has a time zone; left out, the key works until it is deleted."""
 
-    name: str
+    name: str = Field(json_schema_extra=_NAME)
     role: Role
     rate_limit_policy: str | None = None
     expires_at: AwareDatetime | None = None

@@ -122,6 +122,7 @@ _GENERATE = Operation(
     request=InferenceRequest,
     response=InferenceResponse,
     description="Continue a text with a loaded model.",
+    refuses=(404, 409, 504),
 )
 _STREAM = Operation(
     id="stream_inference",
@@ -131,4 +132,5 @@ _STREAM = Operation(
     response=InferenceResponse,
     description="One `data:` line for each token, then `data: [DONE]`. With `stream` false: JSON.",
     stream_media_types=("text/plain", "text/event-stream"),
+    refuses=(404, 409, 504),
 )

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from control_plane.dialects.truthgpt.protocol import Status
 from control_plane.domain.errors import InvalidRequest
 from control_plane.domain.models import LoadOptions, ModelFilter, ModelKind, ModelRecord, ModelState, RevisionStatus
 from control_plane.domain.references import STABLE, ModelReference, parse_reference
 
-STATUSES: Mapping[ModelState, str] = {
+STATUSES: Mapping[ModelState, Status] = {
     ModelState.UNLOADED: "unloaded",
     ModelState.LOADING: "unloaded",
     ModelState.LOADED: "loaded",
@@ -42,7 +43,7 @@ class Loading:
             )
 
 
-def status_of(state: ModelState) -> str:
+def status_of(state: ModelState) -> Status:
     return STATUSES[state]
 
 

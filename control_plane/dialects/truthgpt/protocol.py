@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 from pydantic import BaseModel, ConfigDict, Field
 
+from control_plane.domain.generation import MAX_NEW_TOKENS, MAX_STOP_SEQUENCES, SEED_MAX
 from control_plane.domain.models import ModelKind
+from control_plane.domain.references import REFERENCE_PATTERN
 from control_plane.edge.http.schemas import Timestamp
+
+Status = Literal["loaded", "unloaded", "optimizing"]
 
 
 class Words(BaseModel):
@@ -41,7 +45,7 @@ class ModelInfo(Words):
     size_bytes: int
     device: str
     dtype: str | None
-    status: str = Field(json_schema_extra={"enum": ["loaded", "unloaded", "optimizing"]})
+    status: Status
     created_at: Timestamp
     updated_at: Timestamp
     state: str
@@ -55,7 +59,9 @@ class ModelInfo(Words):
 class LoadModelRequest(Words):
     """`model_type` may be left out. A value in `config` may be a string whatever its type."""
 
-    model_name: str = Field(description="a reference: name, name:N or name@alias")
+    model_name: str = Field(
+        description="a reference: name, name:N or name@alias", json_schema_extra={"pattern": REFERENCE_PATTERN}
+    )
     model_type: ModelKind | None = None
     config: dict[str, Any] = Field(
         default_factory=dict,
@@ -85,33 +91,43 @@ class ImportModelResponse(Words):
     state: str
 
 
+# Bounds are told here and kept by the domain, so that every API refuses in the same words.
+MaxLength = Annotated[int | None, Meta(extra_json_schema={"minimum": 1, "maximum": MAX_NEW_TOKENS})]
+Temperature = Annotated[float | None, Meta(extra_json_schema={"minimum": 0, "maximum": 2})]
+TopP = Annotated[float | None, Meta(extra_json_schema={"exclusiveMinimum": 0, "maximum": 1})]
+TopK = Annotated[int | None, Meta(extra_json_schema={"minimum": 0, "maximum": 2**31 - 1})]
+Seed = Annotated[int | None, Meta(extra_json_schema={"minimum": -SEED_MAX, "maximum": SEED_MAX})]
+StopSequences = Annotated[list[str] | None, Meta(extra_json_schema={"maxItems": MAX_STOP_SEQUENCES})]
+Penalty = Annotated[float | None, Meta(extra_json_schema={"minimum": -2, "maximum": 2})]
+
+
 class InputData(Struct):
     """What to continue, and options where the request itself does not set them (D-06)."""
 
     text: str
-    max_length: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    seed: int | None = None
-    stop_sequences: list[str] | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
+    max_length: MaxLength = None
+    temperature: Temperature = None
+    top_p: TopP = None
+    top_k: TopK = None
+    seed: Seed = None
+    stop_sequences: StopSequences = None
+    frequency_penalty: Penalty = None
+    presence_penalty: Penalty = None
 
 
 class InferenceRequest(Struct):
     """An option here wins over the same option in `input_data`."""
 
-    model_id: str
+    model_id: Annotated[str, Meta(extra_json_schema={"pattern": REFERENCE_PATTERN})]
     input_data: InputData
-    max_length: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    seed: int | None = None
-    stop_sequences: list[str] | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
+    max_length: MaxLength = None
+    temperature: Temperature = None
+    top_p: TopP = None
+    top_k: TopK = None
+    seed: Seed = None
+    stop_sequences: StopSequences = None
+    frequency_penalty: Penalty = None
+    presence_penalty: Penalty = None
 
 
 class StreamingInferenceRequest(InferenceRequest):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
 from control_plane.dialects.truthgpt.inference import lean_routes
 from control_plane.dialects.truthgpt.mapping import Loading, canonical_id, to_filter, to_loading
@@ -14,17 +14,21 @@ from control_plane.dialects.truthgpt.protocol import (
     LoadModelRequest,
     LoadModelResponse,
     ModelInfo,
+    Status,
     UnloadModelResponse,
 )
 from control_plane.dialects.truthgpt.rendering import imported, model_info, overall_health, source_format
 from control_plane.domain.errors import Unavailable
-from control_plane.domain.models import ModelFilter
-from control_plane.domain.paging import Page
+from control_plane.domain.models import ModelFilter, ModelKind
+from control_plane.domain.paging import LIMIT_MAX, Page
+from control_plane.domain.references import NAME_PATTERN, REFERENCE_PATTERN
 from control_plane.edge.http.routing import Dialect, Document, Manager, Routes, ServicesDep, Viewer
+from control_plane.edge.http.schemas import refusals
 from control_plane.edge.http.uploads import UPLOAD_BODY, received_model
 from control_plane.services.health import ServiceHealth
 
 routes = Routes("Models")
+Reference = Annotated[str, Path(json_schema_extra={"pattern": REFERENCE_PATTERN})]
 
 
 @routes.get("/health", is_public=True, tags=["Health"], summary="Health check")
@@ -36,13 +40,16 @@ async def health_check(services: ServicesDep) -> HealthResponse:
     return health
 
 
-def parsed_page(skip: int = 0, limit: int = 100) -> Page:
+def parsed_page(
+    skip: Annotated[int, Query(json_schema_extra={"minimum": 0})] = 0,
+    limit: Annotated[int, Query(json_schema_extra={"minimum": 1, "maximum": LIMIT_MAX})] = 100,
+) -> Page:
     return Page(limit, skip)
 
 
 def parsed_filter(
-    model_type: str | None = None,
-    status: str | None = None,
+    model_type: ModelKind | None = None,
+    status: Status | None = None,
     internal: Annotated[bool, Query(description="also parts of pipelines and the probe")] = False,
 ) -> ModelFilter:
     return to_filter(model_type, status, with_internal=internal)
@@ -66,7 +73,7 @@ def parsed_loading(body: LoadModelRequest) -> Loading:
     return to_loading(body.model_name, body.model_type, body.config)
 
 
-@routes.post("/models", summary="Load model")
+@routes.post("/models", summary="Load model", responses=refusals(404, 501, 504))
 async def load_model(
     wanted: Annotated[Loading, Depends(parsed_loading)], caller: Manager, services: ServicesDep
 ) -> LoadModelResponse:
@@ -77,15 +84,15 @@ async def load_model(
     return LoadModelResponse(model_id=canonical_id(status, record), success=True)
 
 
-@routes.get("/models/{model_id}", summary="Get model information")
-async def get_model(model_id: str, caller: Viewer, services: ServicesDep) -> ModelInfo:
+@routes.get("/models/{model_id}", summary="Get model information", responses=refusals(404))
+async def get_model(model_id: Reference, caller: Viewer, services: ServicesDep) -> ModelInfo:
     status = services.catalog.resolve(model_id)
     return model_info(status, services.catalog.get(status.revision.model).record)
 
 
-@routes.delete("/models/{model_id}", summary="Unload model")
+@routes.delete("/models/{model_id}", summary="Unload model", responses=refusals(404, 409, 501, 504))
 async def unload_model(
-    model_id: str,
+    model_id: Reference,
     caller: Manager,
     services: ServicesDep,
     purge: Annotated[bool, Query(description="also delete the model's files")] = False,
@@ -99,10 +106,14 @@ async def unload_model(
 
 
 @routes.post(
-    "/models/{model_id}/import", summary="Import model", takes_upload=True, openapi_extra={"requestBody": UPLOAD_BODY}
+    "/models/{model_id}/import",
+    summary="Import model",
+    takes_upload=True,
+    openapi_extra={"requestBody": UPLOAD_BODY},
+    responses=refusals(501, 504),
 )
 async def import_model(
-    model_id: str,
+    model_id: Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})],
     request: Request,
     caller: Manager,
     services: ServicesDep,

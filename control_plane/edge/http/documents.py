@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from control_plane.edge.http.envelopes import Envelope, error_object, error_open_inference, owner_of
 from control_plane.edge.http.lean import LeanRoute, Operation
-from control_plane.edge.http.routing import Document
-from control_plane.edge.http.schemas import ErrorEnvelope, ErrorResponse
+from control_plane.edge.http.routing import Document, is_for_every_role
+from control_plane.edge.http.schemas import REFUSALS, ErrorEnvelope, ErrorResponse, refusals
 
 Json = dict[str, Any]
 _REF = "#/components/schemas/{name}"
@@ -33,6 +34,10 @@ class Covered:
     lean: Sequence[LeanRoute[Any]]
     public: frozenset[str]
 
+    def for_every_role(self) -> set[tuple[str, str]]:
+        routes = [route for route in self.comfortable if isinstance(route, APIRoute) and is_for_every_role(route)]
+        return {(method.lower(), route.path) for route in routes for method in route.methods or ()}
+
 
 def build(document: Document, covered: Covered) -> Json:
     built: Json = get_openapi(
@@ -46,10 +51,10 @@ def build(document: Document, covered: Covered) -> Json:
     schemas.update(_error_schemas())
     for route in covered.lean:
         entry = _entry(route.operation, schemas)
-        entry["parameters"] = [_path_parameter(name) for name in _parameters(route.template)]
+        entry["parameters"] = [_path_parameter(name, route.operation) for name in _parameters(route.template)]
         built["paths"].setdefault(route.template, {})[route.method.lower()] = entry
     for path, method, entry in _operations(built):
-        _finish(path, method, entry, is_public=path in covered.public)
+        _finish(path, entry, is_public=path in covered.public, is_for_all=(method, path) in covered.for_every_role())
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     built["components"]["securitySchemes"] = _SECURITY
@@ -63,21 +68,27 @@ def _operations(built: Json) -> Iterator[tuple[str, str, Json]]:
             yield path, method, entry
 
 
-def _finish(path: str, method: str, entry: Json, *, is_public: bool) -> None:
+def _finish(path: str, entry: Json, *, is_public: bool, is_for_all: bool) -> None:
     """FastAPI's 422 is never sent; every refusal is in the envelope of the path's owner."""
     responses: Json = entry["responses"]
     responses.pop("422", None)
-    name = _ERROR_SCHEMAS.get(owner_of(path).envelope, "ErrorResponse")
-    content = {"application/json": {"schema": {"$ref": _REF.format(name=name)}}}
-    statuses = {"500": "The server failed", "503": "The server cannot do this now"}
-    if not is_public:
-        statuses |= {"400": "The request is wrong", "401": "No valid credential", "403": "The role is too low"}
-    if "{" in path or method == "post":
-        statuses["404"] = "There is no such thing"
-    for status, description in statuses.items():
-        responses.setdefault(status, {"description": description, "content": content})
+    statuses = {500, 503}
     if is_public:
         entry["security"] = []
+    else:
+        statuses |= {401} if is_for_all else {401, 403}
+    if entry.get("parameters") or "requestBody" in entry:
+        statuses.add(400)
+    if "requestBody" in entry:
+        statuses.add(413)
+    name = _ERROR_SCHEMAS.get(owner_of(path).envelope, "ErrorResponse")
+    content = {"application/json": {"schema": {"$ref": _REF.format(name=name)}}}
+    for status in statuses:
+        responses.setdefault(str(status), {"description": REFUSALS[status]})
+    for told in responses:
+        if int(told) >= 400:
+            responses[told].setdefault("content", content)
+    entry["responses"] = dict(sorted(responses.items()))
 
 
 def _entry(operation: Operation, schemas: Json) -> Json:
@@ -93,7 +104,10 @@ def _entry(operation: Operation, schemas: Json) -> Json:
         "description": operation.description,
         "tags": [operation.tag],
         "requestBody": {"required": True, "content": {"application/json": {"schema": references[0]}}},
-        "responses": {"200": {"description": operation.summary, "content": content}},
+        "responses": {
+            "200": {"description": operation.summary, "content": content},
+            **{str(status): refusal for status, refusal in refusals(*operation.refuses).items()},
+        },
     }
 
 
@@ -101,8 +115,11 @@ def _parameters(template: str) -> list[str]:
     return [part[1:-1] for part in template.split("/") if part.startswith("{")]
 
 
-def _path_parameter(name: str) -> Json:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def _path_parameter(name: str, operation: Operation) -> Json:
+    schema = {"type": "string"}
+    if name in operation.patterns:
+        schema["pattern"] = operation.patterns[name]
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _error_schemas() -> Json:

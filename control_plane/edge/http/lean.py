@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,9 +20,10 @@ from control_plane.edge.http.arrivals import check_declared_size, request_id_of,
 from control_plane.edge.http.compression import compressed, wants_gzip
 from control_plane.edge.http.door import Door
 from control_plane.edge.http.envelopes import owner_of
-from control_plane.edge.http.failures import failure, stopping, unexpected
+from control_plane.edge.http.failures import failure
 from control_plane.edge.http.presence import Presence, Task
 from control_plane.edge.http.replies import Headers, Reply, Stream
+from control_plane.edge.refusals import stopping, unexpected
 from control_plane.edge.tallies import Tallies, Tally
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A lean route's OpenAPI entry: msgspec structs for bodies, None where JSON is not the body."""
+    """A lean route's OpenAPI entry: msgspec structs for bodies, None where JSON is not the body.
+
+    `refuses`: the statuses beyond what every route of its kind answers. `patterns`: of path parameters.
+    """
 
     id: str
     summary: str
@@ -54,6 +58,8 @@ class Operation:
     response: type[Any] | None
     description: str = ""
     stream_media_types: tuple[str, ...] = ()
+    refuses: tuple[int, ...] = ()
+    patterns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

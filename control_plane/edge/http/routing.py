@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 from fastapi import Depends
+from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection
 
 from control_plane.domain.access import Principal, Role
@@ -39,7 +40,8 @@ class Needs:
         return Asking(connection.scope["state"]["principal"], self._role(services.access))
 
 
-Viewer = Annotated[Principal, Depends(Needs(lambda access: Role.VIEWER))]
+_EVERYBODY = Needs(lambda access: Role.VIEWER)
+Viewer = Annotated[Principal, Depends(_EVERYBODY)]
 Inferrer = Annotated[Principal, Depends(Needs(lambda access: Role.USER))]
 Manager = Annotated[Principal, Depends(Needs(lambda access: access.management_role))]
 Admin = Annotated[Principal, Depends(Needs(lambda access: Role.ADMIN))]
@@ -113,6 +115,10 @@ def entered_by_role(endpoint: Callable[..., Awaitable[R]]) -> Callable[..., Awai
         return await endpoint(caller=caller.principal, **values)
 
     return entered
+
+
+def is_for_every_role(route: APIRoute) -> bool:
+    return any(part.call is _EVERYBODY for part in route.dependant.dependencies)
 
 
 def no_lean_routes(services: Services) -> Sequence[LeanRoute[Any]]:
