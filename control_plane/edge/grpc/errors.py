@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from grpc import StatusCode
 
 from control_plane.domain.errors import DomainError
+from control_plane.edge.refusals import retry_after_s
 
 STATUSES: Mapping[str, StatusCode] = {
     "INVALID_REQUEST": StatusCode.INVALID_ARGUMENT,
@@ -42,7 +42,7 @@ def message_of(error: DomainError) -> str:
 def trailers_of(error: DomainError, request_id: str) -> tuple[tuple[str, str], ...]:
     """The trailing metadata of a call that failed. Units: `retry-after` is whole seconds, rounded up."""
     trailers = [("x-request-id", request_id), ("x-error-code", error.code)]
-    retry_after_s = error.details.get("retry_after_seconds")
-    if isinstance(retry_after_s, int | float):
-        trailers.append(("retry-after", str(math.ceil(retry_after_s))))
+    after_s = retry_after_s(error)
+    if after_s is not None:
+        trailers.append(("retry-after", str(after_s)))
     return tuple(trailers)

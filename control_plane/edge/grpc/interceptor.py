@@ -12,15 +12,14 @@ from google.protobuf.message import DecodeError
 from grpc.aio import AbortError, ServerInterceptor, ServicerContext
 
 from control_plane.domain.access import Principal, Role
-from control_plane.domain.errors import DomainError, InvalidRequest, Unavailable
+from control_plane.domain.errors import DomainError, InvalidRequest
 from control_plane.edge.grpc.call import Call, begin, presented_in, request_id_of
 from control_plane.edge.grpc.errors import STATUSES, message_of, trailers_of
+from control_plane.edge.refusals import stopping, unexpected
 from control_plane.services.access import Access
 from control_plane.services.health import HealthService
 
 log = logging.getLogger(__name__)
-STOPPING_RETRY_S = 5  # about as long as a restart takes
-BUG = DomainError("internal error; the server's log has the reason under this request id")
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _FACTORIES: Mapping[tuple[bool, bool], Callable[..., Handler]] = {  # by: requests stream, responses stream
     (False, False): grpc.unary_unary_rpc_method_handler,
@@ -67,9 +66,10 @@ class Doorkeeper(ServerInterceptor):  # type: ignore[type-arg] # generic in its 
                 await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not in this version of the server")
             except AbortError:
                 raise
-            except Exception:
+            except Exception as error:
                 log.exception("a gRPC method failed", extra={"method": method, "request_id": request_id})
-                await context.abort(grpc.StatusCode.INTERNAL, BUG.message, trailers_of(BUG, request_id))
+                bug = unexpected(error)
+                await context.abort(STATUSES[bug.code], bug.message, trailers_of(bug, request_id))
 
         factory = _FACTORIES[handler.request_streaming, handler.response_streaming]
         # Bytes reach `answer` unparsed: who may not call learns nothing about the message's form.
@@ -84,7 +84,7 @@ class Doorkeeper(ServerInterceptor):  # type: ignore[type-arg] # generic in its 
         principal = await self._access.identify(presented_in(metadata))
         principal.require(needed)
         if self._health.is_stopping:
-            raise Unavailable("the server is stopping", retry_after_seconds=STOPPING_RETRY_S)
+            raise stopping()
         return principal
 
 

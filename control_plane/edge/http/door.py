@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from control_plane.domain.access import Principal
 from control_plane.edge.http.arrivals import credentials_of, presented_in
-from control_plane.edge.http.failures import stopping
+from control_plane.edge.refusals import stopping
 from control_plane.services.access import Access, raw_credential
 from control_plane.services.health import HealthService
 

@@ -15,9 +15,10 @@ from control_plane.edge.http.arrivals import check_declared_size, request_id_of,
 from control_plane.edge.http.compression import compressed, wants_gzip
 from control_plane.edge.http.door import Door
 from control_plane.edge.http.envelopes import owner_of
-from control_plane.edge.http.failures import failure, stopping, unexpected
+from control_plane.edge.http.failures import failure
 from control_plane.edge.http.lean import API_VERSION
 from control_plane.edge.http.replies import Reply
+from control_plane.edge.refusals import stopping, unexpected
 from control_plane.edge.tallies import Tallies
 
 log = logging.getLogger(__name__)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from control_plane.domain.errors import DomainError
+from control_plane.edge.refusals import retry_after_s
 
 JsonObject = dict[str, object]
 _SLOW_DOWN = "Too many requests. Please try again later."
@@ -18,12 +18,6 @@ _OPENAI_TYPES = {
     "RATE_LIMIT_EXCEEDED": "rate_limit_error",
 }
 _OPENAI_SERVER_CODES = frozenset({"INTERNAL_ERROR", "PROCESSING_FAILED", "PIPELINE_UNAVAILABLE", "TIMEOUT"})
-
-
-def retry_after_s(error: DomainError) -> int | None:
-    """When to ask again, in whole seconds, rounded up; None where nobody knows."""
-    seconds = error.details.get("retry_after_seconds")
-    return math.ceil(seconds) if isinstance(seconds, int | float) else None
 
 
 def error_text(error: DomainError, request_id: str, at: str) -> JsonObject:

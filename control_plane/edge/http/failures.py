@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import Mapping
 
-from control_plane.domain.errors import DomainError, Unavailable
-from control_plane.edge.http.envelopes import owner_of, retry_after_s
+from control_plane.domain.errors import DomainError
+from control_plane.edge.http.envelopes import owner_of
 from control_plane.edge.http.replies import Headers, Reply
+from control_plane.edge.refusals import retry_after_s
 from control_plane.edge.times import rfc3339_now
 
 STATUSES: Mapping[str, int] = {
@@ -29,17 +29,6 @@ STATUSES: Mapping[str, int] = {
     "PROCESSING_FAILED": 500,
     "INTERNAL_ERROR": 500,
 }
-STOPPING_RETRY_S = 5  # about as long as a restart takes
-
-
-def stopping() -> Unavailable:
-    return Unavailable("the server is stopping", retry_after_seconds=STOPPING_RETRY_S)
-
-
-def unexpected(error: BaseException, *, debug: bool) -> DomainError:
-    """What a caller is told of a bug: nothing, unless the operator asked for it."""
-    trace = {"trace": traceback.format_exception(error)} if debug else {}
-    return DomainError("internal error; the server's log has the reason under this request id", **trace)
 
 
 def failure(error: DomainError, path: str, request_id: str) -> Reply:

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from control_plane.domain.access import ApiKey, Claims, Role
-from control_plane.edge.grpc.interceptor import BUG
+from control_plane.edge.refusals import unexpected
 from tests.contract.truthgpt.conftest import Serve, Served
 from tests.contract.truthgpt.grpc_client import trailers
 from tests.doubles.repository import text_revision
@@ -158,7 +158,7 @@ async def test_a_bug_is_internal_and_tells_nothing_but_the_log(
     served.world.triton.fail_at = (0, RuntimeError(secret))  # type: ignore[assignment]
     message: Any = getattr(served.pb, NEEDS[method][0])(model_id="coder", input_text="x")
     call = getattr(served.stub, method)(message, metadata=served.admin)
-    assert (await call.code(), await call.details()) == (grpc.StatusCode.INTERNAL, BUG.message)
+    assert (await call.code(), await call.details()) == (grpc.StatusCode.INTERNAL, unexpected(RuntimeError()).message)
     trailing = trailers(await call.trailing_metadata())
     assert trailing["x-error-code"] == "INTERNAL_ERROR"
     (record,) = (record for record in caplog.records if record.levelname == "ERROR")

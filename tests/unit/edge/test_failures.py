@@ -11,7 +11,8 @@ import pytest
 from control_plane.domain import errors
 from control_plane.domain.errors import DomainError, InvalidRequest, MethodNotAllowed, NotAuthenticated, RateLimited
 from control_plane.edge.http.envelopes import owner_of
-from control_plane.edge.http.failures import STATUSES, failure, unexpected
+from control_plane.edge.http.failures import STATUSES, failure
+from control_plane.edge.refusals import unexpected
 
 
 def kinds(kind: type[DomainError] = DomainError) -> Iterator[type[DomainError]]:
