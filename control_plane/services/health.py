@@ -13,6 +13,8 @@ from control_plane.domain.triton import TritonState, TritonStatus
 from control_plane.ports import Clock, Database, TritonServer
 from control_plane.services.catalog import Catalog
 
+_LOADED = frozenset(state for state in ModelState if state.serves)
+
 
 class ServiceHealth(StrEnum):
     """The words of the health documents for each part of the server."""
@@ -72,7 +74,7 @@ class HealthService:
 
     def readiness(self) -> Readiness:
         status = self._server.status()
-        loaded = self._catalog.list(ModelFilter(states=frozenset({ModelState.LOADED})), Page(limit=LIMIT_MAX)).total
+        loaded = self._catalog.list(ModelFilter(states=_LOADED), Page(limit=LIMIT_MAX)).total
         reason = "the server is stopping" if self.is_stopping else None
         if reason is None and status.state not in (TritonState.READY, TritonState.DEGRADED):
             reason = f"Triton is {status.state.value}"

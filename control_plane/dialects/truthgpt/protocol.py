@@ -54,6 +54,7 @@ class ModelInfo(Words):
     baseline_model_id: str | None = None
     last_error: str | None = None
     memory_bytes: int | None = None
+    internal: bool = Field(default=False, description="a part of a pipeline, or the probe: in no list unless asked for")
 
 
 class LoadModelRequest(Words):

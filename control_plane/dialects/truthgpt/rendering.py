@@ -32,6 +32,7 @@ def model_info(status: RevisionStatus, record: ModelRecord) -> ModelInfo:
         backend=revision.backend,
         last_error=status.last_error,
         memory_bytes=status.memory_bytes,
+        internal=description.is_internal,
     )
 
 

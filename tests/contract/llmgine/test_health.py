@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from control_plane.domain.models import ModelState
 from control_plane.domain.triton import TritonState
 from tests.contract.conftest import ServeHttp
 from tests.contract.served import Served
@@ -26,6 +27,16 @@ async def test_l_health_02_ready_tells_what_is_loaded(http: Served) -> None:
         200,
         {"status": "ready", "timestamp": "2026-11-21T12:00:00.000Z", "services": {"triton": triton}, "reason": None},
     )
+
+
+@pytest.mark.parametrize("state", ModelState)
+async def test_l_health_02_the_loaded_models_are_those_that_answer(serve_http: ServeHttp, state: ModelState) -> None:
+    http = await serve_http()
+    catalog = http.world.services.catalog
+    catalog.mark(catalog.resolve("coder").revision, state, http.world.clock.now())
+    triton = (await http.client.get("/health/ready")).json()["services"]["triton"]
+    answers = state in (ModelState.LOADED, ModelState.OPTIMIZING, ModelState.DEGRADED)
+    assert triton["loaded_models"] == (2 if answers else 1)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.contract.served import Served
 from tests.doubles.repository import tensor_revision, text_revision
 from tests.doubles.services import World, make_world
 
+SAID_ONCE = re.compile(r'"(inference_time|tokens_per_second|timestamp|created_at)": ?("[^"]*"|[0-9.e-]+)')
 CODER = {
     "model_id": "coder",
     "name": "coder",
@@ -31,6 +33,7 @@ CODER = {
     "baseline_model_id": None,
     "last_error": None,
     "memory_bytes": 1_000_000,
+    "internal": False,
 }
 
 
@@ -106,6 +109,8 @@ async def test_t_rest_02_a_list_is_filtered_by_type_and_hides_internal_models(se
     ]:
         reply = await http.client.get("/models", params=query, headers=http.viewer)
         assert [model["name"] for model in reply.json()] == names
+        assert [model["name"] for model in reply.json() if model["internal"]] == [n for n in names if n == "part"]
+        assert reply.headers["X-Total-Count"] == str(len(names))
 
 
 @pytest.mark.parametrize("query", ["model_type=llm", "status=ready", "internal=perhaps"])
@@ -278,12 +283,44 @@ async def test_t_rest_01_health_is_503_while_triton_or_the_database_is_down(serv
     assert (reply.status_code, reply.json()["details"]["services"]["database"]) == (503, "unhealthy")
 
 
-async def test_t_rest_16_every_route_answers_the_same_under_v1(http: Served) -> None:
-    for path in ("/models/nobody", "/models?status=x", "/nope"):
-        plain = await http.client.get(path, headers=http.viewer)
-        mirrored = await http.client.get(f"/v1{path}", headers=http.viewer)
-        assert plain.status_code == mirrored.status_code
-        assert plain.json()["code"] == mirrored.json()["code"]
+ASK = {"model_id": "coder", "input_data": {"text": "a b"}}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/health", None, 200),
+        ("GET", "/models", None, 200),
+        ("GET", "/models?status=x", None, 400),
+        ("POST", "/models", {"model_name": "coder"}, 200),
+        ("POST", "/models", {}, 400),
+        ("GET", "/models/coder", None, 200),
+        ("GET", "/models/nobody", None, 404),
+        ("DELETE", "/models/nobody", None, 404),
+        ("POST", "/models/own/import", None, 400),
+        ("POST", "/inference", ASK, 200),
+        ("POST", "/inference/stream", ASK, 200),
+        ("PUT", "/inference", ASK, 405),
+        ("GET", "/nope", None, 404),
+    ],
+)
+async def test_t_rest_16_every_route_answers_the_same_under_v1(
+    http: Served, method: str, path: str, body: Any, status: int
+) -> None:
+    """The same but for what is measured, and for the path where a refusal names it."""
+    replies = [
+        await http.client.request(
+            method,
+            prefix + path,
+            json=body,
+            headers={**http.admin, "X-Request-ID": "same"} if path != "/health" else {},
+        )
+        for prefix in ("", "/v1")
+    ]
+    plain, mirrored = [SAID_ONCE.sub("", reply.text).replace("/v1", "") for reply in replies]
+    assert [reply.status_code for reply in replies] == [status, status]
+    assert replies[0].headers["Content-Type"] == replies[1].headers["Content-Type"]
+    assert mirrored == plain
 
 
 def test_every_kind_of_model_is_a_word_of_the_wire() -> None:
