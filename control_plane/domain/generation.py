@@ -43,7 +43,9 @@ class Sampling:
         _within("presence_penalty", self.presence_penalty, -2, 2)
         _within("logprobs", self.top_logprobs or 0, 0, MAX_TOP_LOGPROBS)
         if len(self.stop_sequences) > MAX_STOP_SEQUENCES or not all(self.stop_sequences):
-            raise InvalidRequest(f"stop_sequences: at most {MAX_STOP_SEQUENCES} texts, none of them empty")
+            raise InvalidRequest(
+                f"stop_sequences: at most {MAX_STOP_SEQUENCES} texts, none of them empty", field="stop_sequences"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from fastapi import Path
+
 from control_plane.dialects.native.protocol import (
     HealthInfo,
     LoadBody,
@@ -10,27 +14,30 @@ from control_plane.dialects.native.protocol import (
     RevisionsResponse,
 )
 from control_plane.domain.models import Health, LoadOptions, RevisionStatus
+from control_plane.domain.references import NAME_PATTERN, REFERENCE_PATTERN
 from control_plane.edge.http.routing import Manager, Routes, ServicesDep, Viewer
 from control_plane.edge.http.schemas import refusals
 
 routes = Routes("Models")
+Name = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})]
+Reference = Annotated[str, Path(json_schema_extra={"pattern": REFERENCE_PATTERN})]
 
 
 @routes.get("/native/v1/models/{name}/revisions", summary="List a model's revisions", responses=refusals(404))
-async def list_revisions(name: str, caller: Viewer, services: ServicesDep) -> RevisionsResponse:
+async def list_revisions(name: Name, caller: Viewer, services: ServicesDep) -> RevisionsResponse:
     model = services.catalog.get(name)
     revisions = [revision_info(status) for status in model.revisions]
     return RevisionsResponse(model=model.name, aliases=model.record.aliases, revisions=revisions)
 
 
 @routes.post("/native/v1/models/{name}/load", summary="Load a model", responses=refusals(404, 501, 504))
-async def load(name: str, caller: Manager, services: ServicesDep, body: LoadBody | None = None) -> LoadedResponse:
+async def load(name: Reference, caller: Manager, services: ServicesDep, body: LoadBody | None = None) -> LoadedResponse:
     """`name` is a reference. Answers once the revision answers a probe."""
     return loaded(await services.models.load(name, to_options(body or LoadBody()), caller))
 
 
 @routes.post("/native/v1/models/{name}/unload", summary="Unload a model", responses=refusals(404, 501, 504))
-async def unload(name: str, caller: Manager, services: ServicesDep) -> LoadedResponse:
+async def unload(name: Reference, caller: Manager, services: ServicesDep) -> LoadedResponse:
     """`name` is a reference. Requests in flight finish first."""
     return loaded(await services.models.unload(name))
 

@@ -98,7 +98,8 @@ Temperature = Annotated[float | None, Meta(extra_json_schema={"minimum": 0, "max
 TopP = Annotated[float | None, Meta(extra_json_schema={"exclusiveMinimum": 0, "maximum": 1})]
 TopK = Annotated[int | None, Meta(extra_json_schema={"minimum": 0, "maximum": 2**31 - 1})]
 Seed = Annotated[int | None, Meta(extra_json_schema={"minimum": -SEED_MAX, "maximum": SEED_MAX})]
-StopSequences = Annotated[list[str] | None, Meta(extra_json_schema={"maxItems": MAX_STOP_SEQUENCES})]
+_STOP_SEQUENCES = {"maxItems": MAX_STOP_SEQUENCES, "items": {"type": "string", "minLength": 1}}
+StopSequences = Annotated[list[str] | None, Meta(extra_json_schema=_STOP_SEQUENCES)]
 Penalty = Annotated[float | None, Meta(extra_json_schema={"minimum": -2, "maximum": 2})]
 
 
