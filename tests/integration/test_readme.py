@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.product import ServerProcess
 
 ROOT = Path(__file__).parents[2]
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt-get install -y curl")
 # They are what this very test run and the fixture do.
 NOT_RUN = ("make serve", "make test")
 
@@ -50,6 +52,7 @@ def test_the_first_screen_has_both_commands_and_the_curl() -> None:
         assert wanted in screen
 
 
+@needs_curl
 @pytest.mark.parametrize("number", range(len(runnable())))
 def test_a_block_of_commands_runs(number: int, product: ServerProcess, environment: dict[str, str]) -> None:
     commands = adapted(runnable()[number], product)
@@ -68,6 +71,7 @@ def test_a_block_of_commands_runs(number: int, product: ServerProcess, environme
         assert refusal not in ran.stdout + ran.stderr
 
 
+@needs_curl
 def test_the_curl_streams_tokens_up_to_done(product: ServerProcess, environment: dict[str, str]) -> None:
     (curl,) = [block for block in blocks("bash") if "/inference/stream" in block]
     ran = subprocess.run(
