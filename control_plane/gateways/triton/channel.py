@@ -10,7 +10,7 @@ import grpc.aio
 from tritonclient.grpc import service_pb2_grpc
 
 from control_plane.domain.errors import Unavailable
-from control_plane.gateways.triton.failures import RETRY_AFTER_S
+from control_plane.gateways.triton.failures import RETRY_AFTER_S, translate, unanswered
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),  # grpc's own limit of 4 MiB would refuse tensors that Triton sends
@@ -22,6 +22,7 @@ _OPTIONS = (
     ("grpc.enable_http_proxy", 0),  # never through a proxy that the environment names
 )
 _GRACE_S = 2
+QUESTION_TIMEOUT_S = 10
 
 
 class Channel:
@@ -65,6 +66,28 @@ class Channel:
         if self._idle is not None and self.in_flight == 0:
             self._idle.set()
 
+    async def ask(
+        self,
+        method: str,
+        message: Any,
+        timeout_s: float = QUESTION_TIMEOUT_S,
+        *,
+        directory: str = "",
+        waits: bool = False,
+    ) -> Any:
+        """A question of the slow half, past the gate; what its failure means is raised.
+
+        `directory` is the model that it is about; `waits`: until a server is there.
+        """
+        try:
+            return await getattr(self.rpc, method)(message, timeout=timeout_s, wait_for_ready=waits)
+        except grpc.aio.AioRpcError as error:
+            raise translate(error, directory) from error
+        except asyncio.CancelledError:
+            if caller_cancelled():
+                raise
+            raise unanswered() from None
+
     async def drained(self, timeout_s: float) -> bool:
         """Whether everything in flight ended in time."""
         if self.in_flight == 0:
@@ -90,3 +113,9 @@ class Channel:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
             self._channel = None
+
+
+def caller_cancelled() -> bool:
+    """Grpc also says CancelledError when its channel is closed; only a cancelled task may end by it."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import grpc
-import grpc.aio
 from psutil import Process
 from tritonclient.grpc import service_pb2 as pb
 
@@ -24,14 +21,12 @@ from control_plane.domain.errors import (
 from control_plane.domain.models import Signature
 from control_plane.domain.triton import IndexEntry, Statistics
 from control_plane.gateways.triton import codec
-from control_plane.gateways.triton.channel import Channel
+from control_plane.gateways.triton.channel import QUESTION_TIMEOUT_S, Channel
 from control_plane.gateways.triton.deaths import DeathWatch
 from control_plane.gateways.triton.executors import executors, lives, resident_bytes
-from control_plane.gateways.triton.failures import translate, unanswered
 from control_plane.gateways.triton.loads import LoadLedger
 
 READY, UNAVAILABLE = "READY", "UNAVAILABLE"
-QUESTION_TIMEOUT_S = 10
 # Triton puts the name unquoted into a shell command.
 _DIRECTORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _POLL_S = (0.05, 0.5)
@@ -80,7 +75,7 @@ class Control:
         self._unloading.add(directory)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._ask("RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name=directory))
+                await self._channel.ask("RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name=directory))
                 await self._until_unloaded(directory, self._stubs.pop(directory, ()))
         except TimeoutError as error:
             raise TimedOut(
@@ -93,16 +88,20 @@ class Control:
         return directory in self._unloading
 
     async def index(self) -> Sequence[IndexEntry]:
-        return codec.index_entries(await self._ask("RepositoryIndex", pb.RepositoryIndexRequest()))
+        return codec.index_entries(await self._channel.ask("RepositoryIndex", pb.RepositoryIndexRequest()))
 
     async def signature(self, directory: str) -> Signature:
-        metadata = await self._ask("ModelMetadata", pb.ModelMetadataRequest(name=directory), directory)
-        reply = await self._ask("ModelConfig", pb.ModelConfigRequest(name=directory), directory)
+        metadata = await self._channel.ask(
+            "ModelMetadata", pb.ModelMetadataRequest(name=directory), directory=directory
+        )
+        reply = await self._channel.ask("ModelConfig", pb.ModelConfigRequest(name=directory), directory=directory)
         return codec.signature(metadata, reply.config)
 
     async def statistics(self, directory: str) -> Statistics:
         try:
-            reply = await self._ask("ModelStatistics", pb.ModelStatisticsRequest(name=directory), directory)
+            reply = await self._channel.ask(
+                "ModelStatistics", pb.ModelStatisticsRequest(name=directory), directory=directory
+            )
         except InvalidRequest as error:
             # Triton's INVALID_ARGUMENT here means a model that is not loaded.
             raise ModelNotReady(f"{directory!r} is not loaded in Triton") from error
@@ -123,7 +122,7 @@ class Control:
         message = pb.RepositoryModelLoadRequest(model_name=directory)
         try:
             # The caller's timeout comes first and cancels the call; gRPC's own is only a second net.
-            await self._ask("RepositoryModelLoad", message, directory, timeout_s + QUESTION_TIMEOUT_S)
+            await self._channel.ask("RepositoryModelLoad", message, timeout_s + QUESTION_TIMEOUT_S, directory=directory)
         except (TimedOut, Unavailable, Unsupported, EngineFailed):
             raise
         except DomainError as error:
@@ -151,17 +150,6 @@ class Control:
     async def _holds(self, directory: str) -> bool:
         entries = await self.index()
         return any(entry.directory == directory and entry.state not in ("", UNAVAILABLE) for entry in entries)
-
-    async def _ask(self, method: str, message: Any, directory: str = "", timeout_s: float = QUESTION_TIMEOUT_S) -> Any:
-        try:
-            return await getattr(self._channel.rpc, method)(message, timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise translate(error, directory) from error
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            raise unanswered() from None
 
 
 def _not_loaded_in_time(directory: str, timeout_s: float) -> TimedOut:

@@ -6,7 +6,7 @@ import re
 
 import psutil
 
-STUB = "triton_python_backend_stub"
+from control_plane.gateways.triton.installation import STUB
 
 
 def lives(process: psutil.Process) -> bool:

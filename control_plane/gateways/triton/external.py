@@ -8,10 +8,8 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import grpc
-import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
 from control_plane.domain.errors import DomainError, TimedOut, Unavailable, Unsupported
@@ -20,7 +18,6 @@ from control_plane.gateways.triton.board import Predicate, StateBoard
 from control_plane.gateways.triton.channel import Channel
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.control import Control
-from control_plane.gateways.triton.failures import translate
 from control_plane.gateways.triton.selftest import PROBE, install_probe
 from control_plane.gateways.triton.stub import TritonStub
 from control_plane.ports import Clock
@@ -29,7 +26,7 @@ log = logging.getLogger(__name__)
 SHARED = "shared"
 MARKER = "tritonplane-shared-"
 INTERVAL_S = 1.0
-QUESTION_TIMEOUT_S = 5.0
+LIVENESS_TIMEOUT_S = 5.0
 # Triton's own words in poll mode and in mode "none".
 _NOT_EXPLICIT = "explicit model load / unload is not allowed"
 _REFUSAL = (
@@ -113,16 +110,18 @@ class ExternalTriton:
         # Triton's health service has no Watch: it has to be asked.
         while True:
             try:
-                await self._ask("ServerLive", pb.ServerLiveRequest())
+                await self._channel.ask("ServerLive", pb.ServerLiveRequest(), LIVENESS_TIMEOUT_S)
                 if self._board.status.state is not TritonState.READY:
                     await self._welcome()
             except DomainError as error:
                 self._enter(TritonState.UNREACHABLE, error.message)
+            except Exception:  # a fault of ours must not leave us blind for ever
+                log.exception("the watch over the external Triton failed; it goes on")
             await asyncio.sleep(INTERVAL_S)
 
     async def _welcome(self) -> None:
         """It answers, for the first time or again: what it is, and whether it reads our repository."""
-        reply = await self._ask("ServerMetadata", pb.ServerMetadataRequest())
+        reply = await self._channel.ask("ServerMetadata", pb.ServerMetadataRequest())
         repository = SHARED if await self._reads_ours() else READ_ONLY
         self._board.identify(reply.version, repository)
         self._enter(TritonState.READY)
@@ -138,7 +137,7 @@ class ExternalTriton:
             return False
         try:
             message = pb.RepositoryModelLoadRequest(model_name=PROBE)
-            await self._ask("RepositoryModelLoad", message, self._config.selftest_timeout_s)
+            await self._channel.ask("RepositoryModelLoad", message, self._config.selftest_timeout_s)
         except (TimedOut, Unavailable) as error:
             if _NOT_EXPLICIT not in error.message:
                 raise
@@ -146,12 +145,6 @@ class ExternalTriton:
         except DomainError as error:
             log.warning("the self-test model does not load", extra={"reason": error.message})
         return True
-
-    async def _ask(self, method: str, message: Any, timeout_s: float = QUESTION_TIMEOUT_S) -> Any:
-        try:
-            return await getattr(self._channel.rpc, method)(message, timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise translate(error, "") from error
 
     def _refusal(self) -> str | None:
         return None if self._board.status.repository == SHARED else _REFUSAL

@@ -16,7 +16,7 @@ import grpc.aio
 from control_plane.domain.errors import DomainError, EngineFailed, TimedOut
 from control_plane.domain.tensors import Inference, Prediction
 from control_plane.gateways.triton import codec
-from control_plane.gateways.triton.channel import Channel
+from control_plane.gateways.triton.channel import Channel, caller_cancelled
 from control_plane.gateways.triton.failures import failure, translate, unanswered
 
 # With it a model's own error inside a stream keeps its gRPC code; without, only text arrives.
@@ -138,7 +138,7 @@ async def unary(channel: Channel, inference: Inference) -> Prediction:
     except grpc.aio.AioRpcError as error:
         raise translate(error, inference.directory) from error
     except asyncio.CancelledError:
-        if _caller_cancelled():
+        if caller_cancelled():
             raise
         raise unanswered() from None
     return codec.prediction(reply, inference)
@@ -166,12 +166,6 @@ def _translated(stream: _Stream, inference: Inference) -> Iterator[None]:
     except grpc.aio.AioRpcError as error:
         raise (stream.fault or translate(error, inference.directory)) from error
     except asyncio.CancelledError:
-        if _caller_cancelled():
+        if caller_cancelled():
             raise
         raise (stream.fault or unanswered()) from None
-
-
-def _caller_cancelled() -> bool:
-    """Grpc also says CancelledError when its channel is closed; only a cancelled task may end by it."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
 
-import grpc
-import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
 from control_plane.domain.errors import DomainError, EngineFailed, TimedOut, Unavailable
@@ -24,7 +22,7 @@ from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.control import Control
 from control_plane.gateways.triton.deaths import DeathWatch
 from control_plane.gateways.triton.executors import is_alive
-from control_plane.gateways.triton.failures import crashed, translate
+from control_plane.gateways.triton.failures import crashed
 from control_plane.gateways.triton.installation import Installation, find_installation
 from control_plane.gateways.triton.loads import LoadLedger
 from control_plane.gateways.triton.metrics import fetch_metrics
@@ -215,7 +213,9 @@ class Supervisor:
 
     async def _greet(self, server: ServerProcess) -> None:
         """Wait until our own process answers; a stranger on the port would answer too."""
-        reply = await self._ask("ServerMetadata", pb.ServerMetadataRequest(), self._config.start_timeout_s)
+        reply = await self._channel.ask(
+            "ServerMetadata", pb.ServerMetadataRequest(), self._config.start_timeout_s, waits=True
+        )
         if reply.name != server.name:
             raise EngineFailed(f"port {self._config.grpc_port} is answered by another server")
         self._board.identify(reply.version, MANAGED)
@@ -226,17 +226,13 @@ class Supervisor:
         while misses < self._config.liveness_misses:
             await asyncio.sleep(self._config.liveness_interval_s)
             try:
-                await self._ask("ServerLive", pb.ServerLiveRequest(), self._config.liveness_timeout_s)
+                await self._channel.ask(
+                    "ServerLive", pb.ServerLiveRequest(), self._config.liveness_timeout_s, waits=True
+                )
                 misses = 0
             except (TimedOut, Unavailable):
                 misses += 1
         await self.replace(f"Triton did not answer {misses} questions in a row")
-
-    async def _ask(self, method: str, message: Any, timeout_s: float) -> Any:
-        try:
-            return await getattr(self._channel.rpc, method)(message, timeout=timeout_s, wait_for_ready=True)
-        except grpc.aio.AioRpcError as error:
-            raise translate(error, "") from error
 
     async def _bury(self, server: ServerProcess, *tasks: asyncio.Task[Any]) -> None:
         self._channel.close_gate("Triton is restarting")
@@ -265,9 +261,9 @@ class Supervisor:
     def _report_death(self, directory: str) -> None:
         if self.pid is None or self._replaced_because or not is_alive(self.pid):
             return  # its server has died, which is told by other means
-        log.warning("the process of a model died", extra={"directory": directory})
         self.triton.abandon(directory, crashed(directory))
         if not self.control.is_unloading(directory):
+            log.warning("the process of a model died", extra={"directory": directory})
             self.on_model_died(directory)
 
     def _report_bug(self, lives: asyncio.Task[None]) -> None:
