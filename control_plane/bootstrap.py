@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.domain.diagnosis import Finding
-from control_plane.domain.errors import DomainError
+from control_plane.domain.errors import DomainError, TimedOut
 from control_plane.domain.triton import TritonState
 from control_plane.gateways.clock import SystemClock
 from control_plane.gateways.credentials import JwtConfig, LocalCredentials
@@ -61,7 +61,7 @@ class Product:
         """Waits until models are served. False when that took longer; the reason is in `triton.status()`."""
         try:
             await self.triton.wait_until(lambda status: status.state in SERVING, timeout_s)
-        except TimeoutError:
+        except TimedOut:
             return False
         return True
 
@@ -79,7 +79,7 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
     async with AsyncExitStack() as opened:
         state = opened.enter_context(claim_state_directory(settings.state_dir))
         database = await opened.enter_async_context(open_database(settings.database_url or state.database_url))
-        clock, catalog = SystemClock(), Catalog()
+        clock, catalog, gpu = SystemClock(), Catalog(), has_gpu()
         credentials = LocalCredentials(_jwt_config(settings, state))
         access = Access(
             credentials,
@@ -91,18 +91,18 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         admin_key = await access.ensure_admin_key(settings.bootstrap_admin_key, state.write_admin_key)
 
         triton = _triton(settings, state.path, clock)
-        abilities = Abilities(frozenset(folder.name for folder in our_backends()) | {PYTHON_BACKEND}, has_gpu())
+        abilities = Abilities(frozenset(folder.name for folder in our_backends()) | {PYTHON_BACKEND}, gpu)
         repository = LocalRepository(state.path, ConverterInspector(), clock, abilities)
         prober = Prober(triton.triton, clock)
         store = SqlModelStore(database)
         loader = Loader(
             catalog, store, triton.control, prober, clock, max_concurrent_loads=settings.max_concurrent_loads
         )
-        machine = Machine(has_gpu(), settings.device_fallback, settings.import_allow_code)
+        machine = Machine(gpu, settings.device_fallback, settings.import_allow_code)
         models = Models(catalog, store, repository, loader, triton, clock, machine)
         reconciler = Reconciler(catalog, loader, triton.control, triton, prober, clock)
         inference = InferenceService(triton.triton, catalog, models, reconciler, auto_load=settings.auto_load)
-        health = HealthService(triton, database, catalog, clock, has_gpu=has_gpu())
+        health = HealthService(triton, database, catalog, clock, has_gpu=gpu)
 
         await models.open()
         triton.on_started = _on_started(triton, models, loader, catalog, reconciler)
