@@ -37,6 +37,7 @@ from control_plane.services.models import Models
 from control_plane.services.reconciliation import Reconciler
 
 GENERATION_TIMEOUT_S = 600.0
+_TEXT_OUTPUTS = ("text_output", "probability", "finish_reason", "index")  # each one more costs time a token
 TENSOR_TIMEOUT_S = 60.0
 
 
@@ -194,6 +195,7 @@ def _text_inference(revision: Revision, generation: Generation, *, stream: bool)
         (text_tensor("text_input", generation.prompt),),
         GENERATION_TIMEOUT_S,
         parameters=(*_sampling_parameters(generation.sampling), ("stream", stream)),
+        outputs=_TEXT_OUTPUTS,
         request_id=generation.request_id,
     )
 
