@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from training.session import Graph, Reading
 
-# Chosen before the model was trained, and never since: the card shows what comes.
+# Chosen before any output of the model was seen, and unchanged since: the card shows what comes.
 PROMPTS = (
     "def main(",
     "class Queue:\n    def __init__(self):\n        self.",
