@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from control_plane.domain.errors import InvalidRequest
@@ -89,11 +88,6 @@ class Completion:
     @property
     def tokens_per_second(self) -> float:
         return len(self.tokens) / self.inference_time_s
-
-    @property
-    def confidence(self) -> float:
-        """Geometric mean of the probabilities of the chosen tokens, in (0, 1]."""
-        return math.exp(sum(math.log(p) for p in self.probabilities) / len(self.probabilities))
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

@@ -42,11 +42,9 @@ class Utils(Protocol):
 
     def Tensor(self, name: str, array: Array) -> AnyTensor: ...  # noqa: N802 - Triton's names
     def TritonError(self, message: str, code: int) -> Exception: ...  # noqa: N802
-    def TritonModelException(self, message: str) -> Exception: ...  # noqa: N802
     def InferenceResponse(  # noqa: N802
         self, output_tensors: Sequence[AnyTensor] = ..., error: Exception | None = ...
     ) -> Response: ...
-    def triton_string_to_numpy(self, data_type: str) -> type: ...
 
 
 def triton() -> Utils:

@@ -52,13 +52,7 @@ def _services(connection: HTTPConnection) -> Services:
     return services
 
 
-def _request_id(connection: HTTPConnection) -> str:
-    request_id: str = connection.scope["state"]["request_id"]
-    return request_id
-
-
 ServicesDep = Annotated[Services, Depends(_services)]
-RequestId = Annotated[str, Depends(_request_id)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ async def test_a_completion_has_a_probability_for_each_token_and_joins_to_its_te
 
     assert completion.tokens == ("one", " two", " three")
     assert completion.probabilities == (PROBABILITY,) * 3
-    assert completion.confidence == pytest.approx(PROBABILITY)
     assert completion.finish_reason == "stop"
     assert completion.tokens_per_second * completion.inference_time_s == pytest.approx(3)
 
