@@ -303,6 +303,23 @@ async def test_c_err_08_a_bug_is_answered_without_its_trace_and_the_server_lives
     assert (await http.client.get("/models", headers=http.viewer)).status_code == 200
 
 
+async def test_l_cfg_08_with_debug_a_bug_is_answered_with_its_trace(serve_http: ServeHttp) -> None:
+    http = await serve_http(debug=True)
+    http.world.triton.fail_at = (0, ZeroDivisionError("the reason"))  # type: ignore[assignment]
+
+    async def broken() -> None:
+        raise ZeroDivisionError("the reason")
+
+    http.world.database.check = broken  # type: ignore[method-assign]
+    ask = {"model_id": "coder", "input_data": {"text": "a"}}
+    for reply in [
+        await http.client.post("/inference", json=ask, headers=http.user),
+        await http.client.get("/health"),
+    ]:
+        assert reply.status_code == 500
+        assert "ZeroDivisionError: the reason" in "".join(reply.json()["details"]["trace"])
+
+
 async def test_a_bug_after_the_first_token_ends_the_stream_with_an_error_event(serve_http: ServeHttp) -> None:
     http = await serve_http()
     http.world.triton.fail_at = (1, ZeroDivisionError("/secret/place"))  # type: ignore[assignment]
