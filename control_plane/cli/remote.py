@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-import ipaddress
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
-from urllib.parse import urlsplit
 
 import tritonplane_client as client
 import typer
@@ -85,8 +83,11 @@ def local_admin_key(url: str) -> str | None:
 
     Raises InvalidArgument for a key that others can read: it would be no secret.
     """
+    # With it comes httpx, which the help of the command line does without.
+    from tritonplane_client.connection import is_loopback  # noqa: PLC0415
+
     # Never sent to another machine, whatever --url says.
-    if not _is_here(url):
+    if not is_loopback(url):
         return None
     path = _state_directory() / ADMIN_KEY_FILE
     try:
@@ -108,11 +109,3 @@ def _state_directory() -> Path:
         return load_settings().state_dir.expanduser()
     except InvalidRequest as error:
         raise client.InvalidArgument(error.message) from error
-
-
-def _is_here(url: str) -> bool:
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -102,13 +102,11 @@ def connect(
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL means this very machine."""
-    host = httpx.URL(url).host
-    if host == "localhost":
-        return True
+    """Whether a URL means this very machine; one that is no URL does not."""
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
+        host = httpx.URL(url).host
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except (httpx.InvalidURL, ValueError):
         return False
 
 
