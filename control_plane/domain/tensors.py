@@ -14,6 +14,7 @@ WIDTHS = {"BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2, 
           "UINT64": 8, "INT64": 8, "FP64": 8}  # fmt: skip
 _ARRAYS = {"UINT8": "B", "INT8": "b", "UINT16": "H", "INT16": "h", "UINT32": "I", "INT32": "i", "FP32": "f",
            "UINT64": "Q", "INT64": "q", "FP64": "d"}  # fmt: skip
+_FLOATS = {"FP16": "e", "FP32": "f"}
 BYTES = "BYTES"
 Parameter = bool | int | float | str
 
@@ -72,7 +73,7 @@ def pack(name: str, datatype: str, shape: Sequence[int], values: Sequence[Any]) 
 
 
 def unpack(tensor: Tensor) -> list[Any]:
-    """The flat JSON values of a tensor. Raises InvalidRequest for BYTES that are not UTF-8."""
+    """The flat JSON values of a tensor. Raises InvalidRequest for BF16, and for BYTES that are not UTF-8."""
     if tensor.datatype == BYTES:
         try:
             return [element.decode() for element in bytes_elements(tensor.raw)]
@@ -82,6 +83,8 @@ def unpack(tensor: Tensor) -> list[Any]:
         return [byte != 0 for byte in tensor.raw]
     if tensor.datatype == "FP16":
         return list(struct.unpack(f"<{len(tensor.raw) // 2}e", tensor.raw))
+    if tensor.datatype not in _ARRAYS:
+        raise InvalidRequest(f"output {tensor.name!r} is {tensor.datatype}; JSON cannot carry it")
     return array(_ARRAYS[tensor.datatype], tensor.raw).tolist()
 
 
@@ -111,8 +114,8 @@ def _raw(name: str, datatype: str, flat: list[Any]) -> bytes:
             return _pack_bytes([value.encode() for value in flat])
         if datatype == "BOOL":
             return bytes(_boolean(value) for value in flat)
-        if datatype == "FP16":
-            return struct.pack(f"<{len(flat)}e", *flat)
+        if datatype in _FLOATS:  # an array would take what is too large as infinite
+            return struct.pack(f"<{len(flat)}{_FLOATS[datatype]}", *flat)
         if datatype in _ARRAYS:
             return array(_ARRAYS[datatype], flat).tobytes()
     except (TypeError, ValueError, OverflowError, AttributeError, struct.error) as error:

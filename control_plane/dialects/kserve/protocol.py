@@ -33,6 +33,8 @@ class OpenInferenceRequest(Struct):
 
 
 class ResponseOutput(Struct):
+    """A number that JSON has no word for (NaN, an infinite one) is null."""
+
     name: str
     datatype: str
     shape: tuple[int, ...]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.domain.errors import InvalidRequest
-from control_plane.domain.tensors import WIDTHS, pack, unpack
+from control_plane.domain.tensors import WIDTHS, Tensor, pack, unpack
 
 RANGES = {"UINT8": (0, 255), "INT8": (-128, 127), "UINT16": (0, 65535), "INT16": (-32768, 32767),
           "UINT32": (0, 2**32 - 1), "INT32": (-(2**31), 2**31 - 1), "UINT64": (0, 2**64 - 1),
@@ -48,6 +48,8 @@ def test_nested_rows_are_row_major() -> None:
         ("INT8", [1], [300], "does not fit"),
         ("INT32", [1], [1.5], "does not fit"),
         ("FP32", [1], ["a"], "does not fit"),
+        ("FP32", [1], [1e39], "does not fit"),
+        ("FP16", [1], [1e6], "does not fit"),
         ("BOOL", [1], [1], "not true or false"),
         ("BYTES", [1], [1], "does not fit"),
         ("BF16", [1], [1], "unknown datatype"),
@@ -58,6 +60,12 @@ def test_nested_rows_are_row_major() -> None:
 def test_what_does_not_fit_is_said(datatype: str, shape: list[int], values: list[object], says: str) -> None:
     with pytest.raises(InvalidRequest, match=says):
         pack("x", datatype, shape, values)
+
+
+@pytest.mark.parametrize("tensor", [Tensor("y", "BF16", (1,), b"\0\0"), Tensor("y", "BYTES", (1,), b"\1\0\0\0\xff")])
+def test_an_output_that_json_cannot_carry_is_said(tensor: Tensor) -> None:
+    with pytest.raises(InvalidRequest, match=r"'y' .* JSON cannot carry it"):
+        unpack(tensor)
 
 
 def test_every_datatype_but_text_has_a_width() -> None:
