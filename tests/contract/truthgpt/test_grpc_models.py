@@ -141,6 +141,13 @@ async def test_t_grpc_03_a_list_is_cut_to_a_page_and_counted_before_it(serve: Se
     assert (len(beyond.models), beyond.total_count) == (0, 5)
 
 
+async def test_t_grpc_03_internal_models_are_neither_listed_nor_counted(serve: Serve) -> None:
+    part = tensor_revision("part", description=Description(is_internal=True))
+    served = await serve(await make_world(tensor_revision("vector"), part))
+    answer = await served.stub.ListModels(served.pb.ListModelsRequest(), metadata=served.admin)
+    assert ([model.name for model in answer.models], answer.total_count) == (["vector"], 1)
+
+
 async def test_t_grpc_03_an_unset_limit_is_100(serve: Serve) -> None:
     served = await serve(await make_world(*(tensor_revision(f"vector-{number}") for number in range(101))))
     answer = await served.stub.ListModels(served.pb.ListModelsRequest(), metadata=served.admin)
