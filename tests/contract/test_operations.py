@@ -123,6 +123,7 @@ async def test_t_rest_17_the_truthgpt_document_has_its_title_version_and_paths(h
         "/inference",
         "/inference/stream",
     }
+    assert document["security"] == [{"BearerAuth": []}, {"ApiKeyAuth": []}], "one of the two is enough (C-AUTH-03)"
     schemes = document["components"]["securitySchemes"]
     assert schemes["BearerAuth"] == {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     assert schemes["ApiKeyAuth"] == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
