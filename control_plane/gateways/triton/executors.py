@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from pathlib import Path
 
 import psutil
 
@@ -41,10 +43,16 @@ def executors(server_pid: int, directory: str) -> list[psutil.Process]:
 
 
 def _children(server_pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(server_pid).children()
-    except psutil.NoSuchProcess:
-        return []
+    """From the kernel's list for each thread where it keeps one: psutil reads all processes of the machine instead."""
+    lists = list(Path(f"/proc/{server_pid}/task").glob("*/children"))
+    if not lists:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(server_pid).children()
+    found = []
+    for listed in lists:
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):  # a thread or a child that has ended meanwhile
+            found += [psutil.Process(int(pid)) for pid in listed.read_text().split()]
+    return found
 
 
 def _runs(process: psutil.Process, instance: re.Pattern[str]) -> bool:
