@@ -53,6 +53,10 @@ class Product:
     triton: Supervisor | ExternalTriton
     admin_key: str | None
 
+    @property
+    def key_file(self) -> Path:
+        return self.state_dir / "admin.key"
+
     def start(self) -> None:
         """Start Triton in the background; it loads what is to be loaded as soon as it runs."""
         self.triton.start()

@@ -119,16 +119,17 @@ async def _greet(product: Product, settings: Settings) -> None:
         log.error("not ready", extra={"triton": status.state.value, "reason": status.reason})
         return
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
-    print(greeting(f"http://{host}:{settings.port}", f"{host}:{settings.grpc_port}", product), flush=True)  # noqa: T201
+    is_made = settings.bootstrap_admin_key is None and product.key_file.exists()
+    key = f"$(cat {product.key_file})" if is_made else "$TRITONPLANE_BOOTSTRAP_ADMIN_KEY"
+    url, grpc_target = f"http://{host}:{settings.port}", f"{host}:{settings.grpc_port}"
+    print(greeting(url, grpc_target, product, key), flush=True)  # noqa: T201
 
 
-def greeting(url: str, grpc_target: str, product: Product) -> str:
-    """What a new user does next, ready to paste."""
-    key_file = product.state_dir / "admin.key"
+def greeting(url: str, grpc_target: str, product: Product, key: str) -> str:
+    """What a new user does next, ready to paste; `key` is how the shell comes by an admin key."""
     lines = [f"tritonplane is ready: HTTP on {url} (documentation at {url}/docs), gRPC on {grpc_target}"]
     if product.admin_key is not None:
-        lines.append(f"The admin key, shown once and kept in {key_file}: {product.admin_key}")
-    key = f"$(cat {key_file})" if key_file.exists() else "$TRITONPLANE_BOOTSTRAP_ADMIN_KEY"
+        lines.append(f"The admin key, shown once and kept in {product.key_file}: {product.admin_key}")
     example = '{"model_id": "stdlib-coder", "input_data": {"text": "def read_json(path):\\n"}, "max_length": 60}'
     lines += [
         "Try it:",

@@ -41,6 +41,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[ServerProcess]:
+    """Its state directory holds the key of an earlier first start, which counts for nothing any more."""
+    (folder / "state").mkdir()
+    (folder / "state" / "admin.key").write_text("tpk_of-another-time")
     more = free_ports(2)
     server = ServerProcess(
         folder / "state",
@@ -126,9 +129,10 @@ def test_the_operators_own_admin_key_works_and_no_other_one_is_made(
 ) -> None:
     listed = client.get("/auth/keys", headers={"X-API-Key": ADMIN_KEY}).json()
     assert [key["role"] for key in listed] == ["admin"]
-    assert not (server.state_dir / "admin.key").exists()
+    assert (server.state_dir / "admin.key").read_text() == "tpk_of-another-time"
     assert not (server.state_dir / "jwt.secret").exists()
     assert ADMIN_KEY not in server.log
+    assert 'Bearer $TRITONPLANE_BOOTSTRAP_ADMIN_KEY"' in server.log
 
 
 def test_c_cors_01_listed_origins_only(client: httpx.Client) -> None:
