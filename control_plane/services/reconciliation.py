@@ -76,7 +76,7 @@ class Reconciler:
                 if status.state is not ModelState.FAILED:
                     self._loader.mark(revision, ModelState.UNLOADED)
             elif revision.directory in quarantined:
-                reason = "quarantined: Triton crashed each time it was loaded"
+                reason = "quarantined: Triton crashed or hung when it was loaded"
                 self._loader.mark(revision, ModelState.FAILED, last_error=reason)
             else:
                 await self._reload(revision)
@@ -147,7 +147,7 @@ class Reconciler:
                 log.warning("Triton itself is gone; the model comes back with it", extra={"model": revision.model})
             except DomainError as error:
                 await self._server.replace(f"{revision.model} cannot be healed: {error.message}")
-            finally:
+            else:  # a server that ends must not be called ready once more
                 self._server.degrade(None)
 
     async def _finish_unload(self, revision: Revision) -> None:

@@ -9,6 +9,7 @@ import pytest
 from control_plane.domain.errors import EngineCrashed, EngineFailed, ModelNotFound, Unavailable
 from control_plane.domain.generation import Generation
 from control_plane.domain.models import ModelState
+from control_plane.domain.triton import TritonState
 from tests.doubles.repository import tensor_revision, text_revision
 from tests.doubles.services import World, make_world
 
@@ -76,6 +77,7 @@ async def test_a_model_that_cannot_be_healed_has_triton_replaced() -> None:
     await watched_until(world, ModelState.FAILED)
 
     assert world.server.replacements == ["coder cannot be healed: it will not come up"]
+    assert world.server.state is TritonState.DEGRADED  # until it is gone
 
 
 async def test_a_triton_that_lost_a_model_is_a_reason_to_ask_again_not_a_404() -> None:
