@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from time import monotonic
+from typing import Any
 
 from psutil import Process
 from tritonclient.grpc import service_pb2 as pb
@@ -30,6 +32,10 @@ READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 # Triton puts the name unquoted into a shell command.
 _DIRECTORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _POLL_S = (0.05, 0.5)
+_DEATH_POLL_S = 0.05
+_DEATH_GRACE_S = 2.0  # in which Triton itself tells of a process that failed to begin, but not of one that was killed
+# A load that was given less time may still end well; after this nobody expects it to.
+PATIENCE_S = 300
 
 
 class Control:
@@ -49,16 +55,19 @@ class Control:
         self._refusal = refusal
         self._deaths = deaths or DeathWatch()
         self._unloading: set[str] = set()
+        self._stuck: dict[str, float] = {}  # loads that hang in Triton, and from when on that is certain
         self._stubs: dict[str, Sequence[Process]] = {}  # a dead one can no longer be told from its arguments
 
     async def load(self, directory: str, timeout_s: float) -> None:
-        """After TimedOut the load still hangs inside Triton; only a new server ends it."""
+        """After TimedOut the load still hangs inside Triton; only a new server ends it (see `stuck`)."""
         self._check(directory)
         self._ledger.begin(directory)
+        begun_s = monotonic()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._load(directory, timeout_s)
         except TimeoutError as error:
+            self._stuck.setdefault(directory, begun_s + PATIENCE_S)
             raise _not_loaded_in_time(directory, timeout_s) from error
         except (TimedOut, Unavailable):
             raise
@@ -66,6 +75,7 @@ class Control:
             self._ledger.answered(directory)
             raise
         self._ledger.loaded(directory)
+        self._stuck.pop(directory, None)
         pid = self._server_pid()
         stubs = self._stubs[directory] = () if pid is None else executors(pid, directory)
         self._deaths.begin(directory, [stub.pid for stub in stubs])
@@ -83,6 +93,20 @@ class Control:
             ) from error
         finally:
             self._unloading.discard(directory)
+
+    async def stuck(self) -> str | None:
+        """A directory whose load hangs, and keeps it from being loaded or unloaded until the server is replaced."""
+        certain = [directory for directory, at_s in self._stuck.items() if at_s <= monotonic()]
+        ready = {entry.directory for entry in await self.index() if entry.state == READY} if certain else set()
+        for directory in ready.intersection(certain):
+            del self._stuck[directory]
+        return next((directory for directory in certain if directory not in ready), None)
+
+    def server_ended(self) -> None:
+        """What hung in it is over, and may not hang the next one."""
+        for directory in self._stuck:
+            self._ledger.hung(directory)
+        self._stuck.clear()
 
     def is_unloading(self, directory: str) -> bool:
         return directory in self._unloading
@@ -122,13 +146,36 @@ class Control:
         message = pb.RepositoryModelLoadRequest(model_name=directory)
         try:
             # The caller's timeout comes first and cancels the call; gRPC's own is only a second net.
-            await self._channel.ask("RepositoryModelLoad", message, timeout_s + QUESTION_TIMEOUT_S, directory=directory)
+            limit_s = timeout_s + QUESTION_TIMEOUT_S
+            load = self._channel.ask("RepositoryModelLoad", message, limit_s, directory=directory)
+            await self._unless_it_dies(directory, load)
         except (TimedOut, Unavailable, Unsupported, EngineFailed):
             raise
         except DomainError as error:
             # A model that cannot be loaded is a bad model, not a bad request, whatever code Triton chose.
             raise EngineFailed(_load_reason(error.message)) from error
         await self._require_ready(directory)
+
+    async def _unless_it_dies(self, directory: str, load: Coroutine[Any, Any, Any]) -> None:
+        """Triton waits for ever for a process that is killed while it begins."""
+        loading, death = asyncio.create_task(load), asyncio.create_task(self._death(directory))
+        try:
+            await asyncio.wait({loading, death}, return_when=asyncio.FIRST_COMPLETED)
+            if not loading.done():
+                self._stuck[directory] = monotonic()
+                raise EngineFailed(f"the process of {directory!r} died while it was loaded")
+            await loading
+        finally:
+            loading.cancel()
+            death.cancel()
+
+    async def _death(self, directory: str) -> None:
+        seen: dict[int, Process] = {}
+        while not seen or any(map(lives, seen.values())):
+            await asyncio.sleep(_DEATH_POLL_S)
+            if (pid := self._server_pid()) is not None:
+                seen |= {stub.pid: stub for stub in executors(pid, directory)}
+        await asyncio.sleep(_DEATH_GRACE_S)
 
     async def _require_ready(self, directory: str) -> None:
         entries = [entry for entry in await self.index() if entry.directory == directory]

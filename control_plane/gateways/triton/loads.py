@@ -14,10 +14,12 @@ class LoadLedger:
     def __init__(self) -> None:
         self._open: set[str] = set()
         self._crashed_at_s: dict[str, list[float]] = defaultdict(list)
+        self._hung: set[str] = set()
 
     @property
     def quarantined(self) -> frozenset[str]:
-        return frozenset(name for name, times in self._crashed_at_s.items() if len(times) >= CRASHES_MAX)
+        crashed = {name for name, times in self._crashed_at_s.items() if len(times) >= CRASHES_MAX}
+        return frozenset(crashed | self._hung)
 
     def begin(self, directory: str) -> None:
         self._open.add(directory)
@@ -29,6 +31,11 @@ class LoadLedger:
         """A directory that loads is free of suspicion."""
         self._open.discard(directory)
         self._crashed_at_s.pop(directory, None)
+        self._hung.discard(directory)
+
+    def hung(self, directory: str) -> None:
+        """A load that never ended cost the server its life: it is not tried again unasked."""
+        self._hung.add(directory)
 
     def server_died(self, now_s: float) -> None:
         for directory in self._open:

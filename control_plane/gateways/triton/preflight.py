@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import socket
 from pathlib import Path
 
 from control_plane.domain.errors import Unavailable, Unsupported
 from control_plane.gateways.processes.spawn import run_child
+from control_plane.gateways.triton import process_record, shared_memory
+from control_plane.gateways.triton.backend_directory import build_backend_directory
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.installation import SAFE_PATH, Installation, libpython_remedy
+from control_plane.gateways.triton.selftest import install_probe
 from control_plane.gateways.triton.server_process import LOOPBACK, Ports, environment
 
+log = logging.getLogger(__name__)
 STUB_TIMEOUT_S = 20
 STUB_USAGE_CODE = 1
 
@@ -67,3 +72,13 @@ def take_ports(config: TritonConfig) -> Ports:
         if port and not is_free(port):
             raise Unavailable(f"port {port}, for Triton's {purpose}, is in use by another program", port=port)
     return Ports(config.grpc_port or pick_port(), config.metrics_port or pick_port())
+
+
+def prepare_disk(config: TritonConfig, installation: Installation) -> None:
+    """No trace of an earlier life; the backends and the self-test's model in their places."""
+    left = process_record.reap(config.record)
+    if left:
+        log.warning("ended a Triton of an earlier life", extra={"pids": left})
+    shared_memory.clean(shared_memory.family_prefix(config.state_dir))
+    build_backend_directory(config.backends, installation)
+    install_probe(config)

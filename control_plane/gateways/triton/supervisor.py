@@ -14,8 +14,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from control_plane.domain.errors import DomainError, EngineFailed, TimedOut, Unavailable
 from control_plane.domain.triton import TritonState, TritonStatus
-from control_plane.gateways.triton import process_record, server_process, shared_memory
-from control_plane.gateways.triton.backend_directory import build_backend_directory
+from control_plane.gateways.triton import server_process, shared_memory
 from control_plane.gateways.triton.board import Predicate, StateBoard
 from control_plane.gateways.triton.channel import Channel
 from control_plane.gateways.triton.configuration import TritonConfig
@@ -23,11 +22,11 @@ from control_plane.gateways.triton.control import Control
 from control_plane.gateways.triton.deaths import DeathWatch
 from control_plane.gateways.triton.executors import is_alive
 from control_plane.gateways.triton.failures import crashed
-from control_plane.gateways.triton.installation import Installation, find_installation
+from control_plane.gateways.triton.installation import find_installation
 from control_plane.gateways.triton.loads import LoadLedger
 from control_plane.gateways.triton.metrics import fetch_metrics
-from control_plane.gateways.triton.preflight import preflight, take_ports
-from control_plane.gateways.triton.selftest import install_probe, selftest
+from control_plane.gateways.triton.preflight import preflight, prepare_disk, take_ports
+from control_plane.gateways.triton.selftest import selftest
 from control_plane.gateways.triton.server_process import Ports, ServerProcess
 from control_plane.gateways.triton.stub import TritonStub
 from control_plane.ports import Clock
@@ -180,7 +179,7 @@ class Supervisor:
         installation = find_installation(config.binary)
         config.state_dir.mkdir(parents=True, exist_ok=True)
         await preflight(config, installation)
-        await asyncio.to_thread(_prepare_disk, config, installation)
+        await asyncio.to_thread(prepare_disk, config, installation)
         self._ports = take_ports(config)
         name = f"tritonplane-{secrets.token_hex(6)}"
         prefix = shared_memory.life_prefix(config.state_dir)
@@ -230,6 +229,8 @@ class Supervisor:
                     "ServerLive", pb.ServerLiveRequest(), self._config.liveness_timeout_s, waits=True
                 )
                 misses = 0
+                if not self._channel.in_flight and (stuck := await self.control.stuck()) is not None:
+                    await self.replace(f"the load of {stuck} hangs")
             except (TimedOut, Unavailable):
                 misses += 1
         await self.replace(f"Triton did not answer {misses} questions in a row")
@@ -242,6 +243,7 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._server = None
+        self.control.server_ended()
         shared_memory.clean(shared_memory.family_prefix(self._config.state_dir))
         self._config.record.unlink(missing_ok=True)
 
@@ -282,15 +284,5 @@ async def _end_of(server: ServerProcess, ended: asyncio.Task[int], work: asyncio
                 await asyncio.shield(ended)
     if ended.done():
         return server.epitaph(ended.result())
-    error = work.exception()
-    assert isinstance(error, DomainError)
-    return error.message
-
-
-def _prepare_disk(config: TritonConfig, installation: Installation) -> None:
-    left = process_record.reap(config.record)
-    if left:
-        log.warning("ended a Triton of an earlier life", extra={"pids": left})
-    shared_memory.clean(shared_memory.family_prefix(config.state_dir))
-    build_backend_directory(config.backends, installation)
-    install_probe(config)
+    error = work.exception()  # none where the watch gave up a server that was being stopped anyhow
+    return error.message if isinstance(error, DomainError) else "Triton was being stopped"

@@ -16,12 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from control_plane.domain.errors import TimedOut, Unavailable
+from control_plane.domain.errors import EngineFailed, TimedOut, Unavailable
 from control_plane.domain.tensors import unpack
 from control_plane.domain.triton import TritonState, TritonStatus
 from control_plane.gateways.clock import SystemClock
 from control_plane.gateways.triton import shared_memory
 from control_plane.gateways.triton.configuration import TritonConfig
+from control_plane.gateways.triton.executors import executors
 from control_plane.gateways.triton.selftest import probe_folder
 from control_plane.gateways.triton.supervisor import Supervisor
 from tests.triton import LOAD_S, READY_S, echo, is_crashed, is_ready, leftovers, put_model, running_triton, wishing
@@ -99,6 +100,24 @@ async def test_a_load_that_hangs_times_out_and_replacing_the_server_cures_it(tmp
         assert running.supervisor.pid != first
         assert await running.serve("echo")
     assert leftovers(tmp_path) == []
+
+
+async def test_a_load_whose_process_is_killed_fails_and_does_not_keep_the_server(tmp_path: Path) -> None:
+    async with running_triton(tmp_path, liveness_interval_s=0.2) as running:
+        put_model(running.repository, "never_loads")
+        loading = asyncio.create_task(running.control.load("never_loads", 60))
+        assert running.supervisor.pid is not None
+        while not (begun := executors(running.supervisor.pid, "never_loads")):  # noqa: ASYNC110 - Triton tells nobody
+            await asyncio.sleep(0.005)
+        begun[0].suspend()  # a little later Triton itself would notice its end
+        await asyncio.sleep(0.2)
+        begun[0].kill()
+        with pytest.raises(EngineFailed, match="died while it was loaded"):
+            async with asyncio.timeout(10):
+                await loading
+        status = await running.supervisor.wait_until(_restarted, BACK_WITHIN_S)
+        assert running.supervisor.quarantined == {"never_loads"}
+        assert status.restarts == 1
 
 
 async def test_a_model_that_kills_the_server_again_and_again_is_quarantined(tmp_path: Path) -> None:
