@@ -103,10 +103,9 @@ StopSequences = Annotated[list[str] | None, Meta(extra_json_schema=_STOP_SEQUENC
 Penalty = Annotated[float | None, Meta(extra_json_schema={"minimum": -2, "maximum": 2})]
 
 
-class InputData(Struct):
-    """What to continue, and options where the request itself does not set them (D-06)."""
+class Options(Struct, kw_only=True):
+    """How tokens are chosen; what nobody sets takes the domain's default."""
 
-    text: str
     max_length: MaxLength = None
     temperature: Temperature = None
     top_p: TopP = None
@@ -117,19 +116,17 @@ class InputData(Struct):
     presence_penalty: Penalty = None
 
 
-class InferenceRequest(Struct):
+class InputData(Options):
+    """What to continue, and options where the request itself does not set them (D-06)."""
+
+    text: str
+
+
+class InferenceRequest(Options):
     """An option here wins over the same option in `input_data`."""
 
     model_id: Annotated[str, Meta(extra_json_schema={"pattern": REFERENCE_PATTERN})]
     input_data: InputData
-    max_length: MaxLength = None
-    temperature: Temperature = None
-    top_p: TopP = None
-    top_k: TopK = None
-    seed: Seed = None
-    stop_sequences: StopSequences = None
-    frequency_penalty: Penalty = None
-    presence_penalty: Penalty = None
 
 
 class StreamingInferenceRequest(InferenceRequest):
