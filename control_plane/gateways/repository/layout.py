@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.domain.errors import InvalidRequest
+from control_plane.domain.paths import is_safe_path
 from control_plane.domain.references import revision_directory
 
 MANIFEST = "tritonplane.json"
@@ -17,8 +18,6 @@ MODEL_FILE = f"{VERSION}/model.onnx"
 # The supervisor puts models of its own (the self-test probe) beside the revisions; they are not ours to judge.
 INTERNAL_PREFIX = "tritonplane-"
 _REVISION = re.compile(r"(?P<model>.+)--r(?P<number>[1-9][0-9]*)")
-# The repository's path becomes an argument of an unquoted shell command inside Triton.
-_SAFE_PATH = re.compile(r"[A-Za-z0-9_./-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Layout:
 
     def create(self) -> None:
         """Raises InvalidRequest for a path that Triton's shell would take apart."""
-        if not _SAFE_PATH.fullmatch(str(self.state.absolute())):
+        if not is_safe_path(self.state.absolute()):
             raise InvalidRequest(
                 f"the state directory {str(self.state)!r} cannot be used: "
                 "Triton passes it to a shell, so only letters, digits, '.', '_', '-' and '/' may be in it"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.domain.errors import Conflict, InvalidRequest
+from control_plane.domain.paths import is_safe_path
 
-# Triton's Python backend puts paths below this directory unquoted into a shell command.
-_SAFE_PATH = re.compile(r"[A-Za-z0-9_./-]+")
 LOCK_FILE = "server.lock"
 JWT_FILE = "jwt.secret"
 ADMIN_KEY_FILE = "admin.key"
@@ -68,7 +66,7 @@ def claim_state_directory(path: Path) -> Iterator[StateDirectory]:
 
 
 def _check(path: Path) -> None:
-    if not _SAFE_PATH.fullmatch(str(path)):
+    if not is_safe_path(path):
         raise InvalidRequest(
             f"the state directory {str(path)!r} cannot be used, because Triton handles only paths of letters, digits "
             "and '_', '.', '/', '-': set TRITONPLANE_STATE_DIR to such a path"

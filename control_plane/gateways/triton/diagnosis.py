@@ -12,12 +12,12 @@ from pathlib import Path
 
 from control_plane.domain.diagnosis import Finding
 from control_plane.domain.errors import DomainError
+from control_plane.domain.paths import is_safe_path
 from control_plane.domain.triton import TritonState, TritonStatus
 from control_plane.gateways.triton.backend_directory import our_backends
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.installation import (
     PYTHON,
-    SAFE_PATH,
     find_installation,
     library_directory,
 )
@@ -113,7 +113,7 @@ async def paths(config: TritonConfig) -> Finding:
         check_path(config.state_dir)
     except DomainError as error:
         return Finding("paths", False, error.message, _remedy(error))
-    if not SAFE_PATH.fullmatch(sys.prefix):
+    if not is_safe_path(sys.prefix):
         return Finding(
             "paths",
             False,

@@ -13,8 +13,6 @@ from control_plane.domain.errors import Unsupported
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 STUB = "triton_python_backend_stub"
-# Triton starts stubs through an unquoted shell command that holds these paths.
-SAFE_PATH = re.compile(r"[A-Za-z0-9_./-]+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ import socket
 from pathlib import Path
 
 from control_plane.domain.errors import Unavailable, Unsupported
+from control_plane.domain.paths import is_safe_path
 from control_plane.gateways.processes.spawn import run_child
 from control_plane.gateways.triton import process_record, shared_memory
 from control_plane.gateways.triton.backend_directory import build_backend_directory
 from control_plane.gateways.triton.configuration import TritonConfig
-from control_plane.gateways.triton.installation import SAFE_PATH, Installation, libpython_remedy
+from control_plane.gateways.triton.installation import Installation, libpython_remedy
 from control_plane.gateways.triton.selftest import install_probe
 from control_plane.gateways.triton.server_process import LOOPBACK, Ports, environment
 
@@ -32,7 +33,7 @@ async def preflight(config: TritonConfig, installation: Installation) -> None:
 
 
 def check_path(state_dir: Path) -> None:
-    if not SAFE_PATH.fullmatch(str(state_dir)):
+    if not is_safe_path(state_dir):
         raise Unsupported(
             f"the state directory {str(state_dir)!r} holds a character that Triton would hand to a shell",
             requires="a state directory of letters, digits, '_', '.', '-' and '/'",
