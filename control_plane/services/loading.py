@@ -78,6 +78,7 @@ class Loader:
         except DomainError:
             self.mark(revision, before.state, health=before.health, last_error=before.last_error)
             raise
+        log.info("model unloaded", extra={"model": revision.model, "revision": revision.number})
         return self.mark(revision, ModelState.UNLOADED)
 
     async def desire(self, revision: Revision, *, wanted: bool) -> None:
