@@ -229,8 +229,20 @@ async def test_nothing_is_read_of_a_body_that_is_too_large_when_the_caller_waits
 
 async def test_what_is_no_http_is_refused_and_the_server_lives(http: Served) -> None:
     for nonsense in ("\x16\x03\x01\x02\x00\r\n\r\n", "GET\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
-        assert (await spoken(http, nonsense, b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+        said = await spoken(http, nonsense, b"}}")
+        assert said.startswith(b"HTTP/1.1 400 ")
+        head, _, body = said.partition(b"\r\n\r\n")
+        error = json.loads(body)
+        assert (error["code"], error["details"]["reason"]) == ("INVALID_REQUEST", "http")
+        assert f"x-request-id: {error['details']['request_id']}".encode() in head
     assert (await http.client.get("/health")).status_code == 200
+
+
+async def test_a_head_without_end_is_refused(http: Served) -> None:
+    endless = "GET /health HTTP/1.1\r\nHost: x\r\nX-Padding: " + "a" * 1_000_000
+    assert (await spoken(http, endless, b"}}")).startswith(b"HTTP/1.1 413 ")
+    large = {"X-Padding": "a" * 30_000}
+    assert (await http.client.get("/health", headers=large)).status_code == 200
 
 
 async def test_a_reader_who_is_slow_holds_back_the_stream_and_nobody_else(serve_http: ServeHttp) -> None:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from control_plane.domain.errors import DomainError, InvalidRequest, PayloadTooLarge
+from control_plane.edge.http.arrivals import request_id_of
+from control_plane.edge.http.failures import failure
+from control_plane.edge.http.lean import API_VERSION
+
+# Far above what browsers and proxies send; the parser itself would collect a head without end.
+HEAD_BYTES_MAX = 64 * 1024
 # A burst larger than this goes out at once: only the real transport knows when a slow reader must hold it back.
 HELD_BYTES_MAX = 64 * 1024
 
@@ -48,6 +56,42 @@ class OneWrite(HttpToolsProtocol):
         # Its access log costs more than a request does, and prints tokens that stand in query strings; the protocol
         # writes it as soon as anybody's logging configuration gives its logger a handler.
         self.access_log = False
+        self._reads_head, self._head_bytes = False, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, Corked(transport, self.loop)))
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._reads_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+                message = f"the head of the request is over {HEAD_BYTES_MAX} bytes"
+                self._refuse(PayloadTooLarge(message, limit_bytes=HEAD_BYTES_MAX))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._reads_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        self._reads_head = False
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn answers to what its parser cannot read, in the words of any other refusal."""
+        self._refuse(InvalidRequest("this is no HTTP request that can be read", reason="http"))
+
+    def _refuse(self, error: DomainError) -> None:
+        request_id = request_id_of({})
+        reply = failure(error, "/", request_id)
+        headers = [
+            (b"content-type", reply.media_type),
+            (b"content-length", b"%d" % len(reply.body)),
+            (b"x-request-id", request_id.encode()),
+            (b"x-api-version", API_VERSION),
+            (b"connection", b"close"),
+        ]
+        lines = [b"HTTP/1.1 %d %s" % (reply.status, HTTPStatus(reply.status).phrase.encode())]
+        lines += [b"%s: %s" % pair for pair in headers]
+        self.transport.write(b"\r\n".join([*lines, b"", reply.body]))
+        self.transport.close()
