@@ -13,6 +13,7 @@ from control_plane.domain.errors import InvalidRequest
 from control_plane.domain.tensors import Parameter, pack, unpack
 from control_plane.services.inference import TensorAnswer, TensorRequest
 
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 # How tensors travel between client and server; nothing that a model could use.
 _TRANSPORT = frozenset({"binary_data", "binary_data_output", "binary_data_size"})
 
@@ -36,7 +37,11 @@ def to_response(answer: TensorAnswer, model: str, request_id: str) -> OpenInfere
 
 
 def _parameters(given: Parameters | None) -> tuple[tuple[str, Parameter], ...]:
-    return tuple(sorted((name, value) for name, value in (given or {}).items() if name not in _TRANSPORT))
+    wanted = sorted((name, value) for name, value in (given or {}).items() if name not in _TRANSPORT)
+    for name, value in wanted:
+        if isinstance(value, int) and not _INT64_MIN <= value <= _INT64_MAX:
+            raise InvalidRequest(f"parameters.{name}: the number does not fit into 64 bits", field="parameters")
+    return tuple(wanted)
 
 
 def _output_name(output: RequestOutput) -> str:

@@ -90,6 +90,8 @@ async def test_x_ks_03_a_version_is_a_revision(serve_http: ServeHttp) -> None:
         ({}, "inputs"),
         ({**ASK, "outputs": [{"name": "output", "parameters": {"classification": 3}}]}, "classification"),
         ({**ASK, "parameters": {"deep": {"a": 1}}}, "parameters"),
+        ({**ASK, "parameters": {"large": 2**63}}, "parameters"),
+        ({**ASK, "parameters": {"large": -(10**30)}}, "parameters"),
     ],
 )
 async def test_x_ks_03_what_does_not_fit_is_refused_by_name(http: Served, ask: dict[str, Any], named: str) -> None:
