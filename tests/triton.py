@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from control_plane.gateways.triton.supervisor import Supervisor
 MODELS = Path(__file__).parent / "fixtures" / "triton_models"
 READY_S = 30
 LOAD_S = 20
+LEFTOVER_LOOKS = 20
 
 
 class RunningTriton(NamedTuple):
@@ -62,7 +64,16 @@ def is_crashed(status: TritonStatus) -> bool:
 
 
 def leftovers(state_dir: Path) -> list[str]:
-    """What a life of Triton leaves behind: processes that name the state directory, and shared memory."""
+    """What a life of Triton leaves behind a moment after its end: processes and shared memory of the state directory."""
+    for _ in range(LEFTOVER_LOOKS):
+        left = _left(state_dir)
+        if not left:
+            break
+        time.sleep(0.05)  # a killed process is in the kernel's list for as long as its memory is freed
+    return left
+
+
+def _left(state_dir: Path) -> list[str]:
     processes = [
         f"{process.pid} {process.info['cmdline'][0]}"
         for process in psutil.process_iter(["cmdline", "status"])
