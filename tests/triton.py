@@ -64,7 +64,7 @@ def is_crashed(status: TritonStatus) -> bool:
 
 
 def leftovers(state_dir: Path) -> list[str]:
-    """What a life of Triton leaves behind a moment after its end: processes and shared memory of the state directory."""
+    """What a life of Triton leaves behind a moment after its end: processes that name the directory, shared memory."""
     for _ in range(LEFTOVER_LOOKS):
         left = _left(state_dir)
         if not left:
