@@ -116,6 +116,10 @@ class Revision:
     instance_count: int = 1
     queue_delay_us: int | None = None
 
+    def in_public_words(self, text: str) -> str:
+        """Triton's words about this revision as its callers know it: `name:N` for the directory's name."""
+        return text.replace(self.directory, f"{self.model}:{self.number}")
+
     @property
     def generates_text(self) -> bool:
         """Whether it speaks the text interface (contract 0.7): a prompt in, a stream of tokens out."""

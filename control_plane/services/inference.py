@@ -182,6 +182,8 @@ class _Measured:
         tally.failures += 1
         if isinstance(error, EngineCrashed):
             self._service.reconciler.suspect(self._revision)
+        if isinstance(error, DomainError):
+            error.message = self._revision.in_public_words(error.message)
         context_length = self._revision.description.context_length
         if isinstance(error, InvalidRequest) and context_length and "context" in error.message:
             error.details["max_context"] = context_length

@@ -57,6 +57,7 @@ class Loader:
                 await self._control.load(revision.directory, timeout_s)
             health = await self._probed(revision)
         except DomainError as error:
+            error.message = revision.in_public_words(error.message)
             self.mark(revision, ModelState.FAILED, last_error=error.message)
             raise
         took_s = round(monotonic() - started, 3)

@@ -158,3 +158,14 @@ async def test_failures_and_successes_are_counted_apart() -> None:
 
     tally = world.services.inference.tallies["coder"]
     assert (tally.successes, tally.failures, tally.tokens, sum(tally.seconds.counts)) == (1, 1, 2, 1)
+
+
+async def test_an_error_names_the_model_as_its_caller_does() -> None:
+    world = await make_world(text_revision("coder"))
+    await world.services.models.load("coder")
+    world.triton.fail_at = (0, EngineFailed("Failed to process the request(s) for model 'coder--r1'"))
+
+    with pytest.raises(EngineFailed) as failed:
+        await world.services.inference.generate(Generation("coder", "a b"))
+
+    assert failed.value.message == "Failed to process the request(s) for model 'coder:1'"
