@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -26,11 +27,13 @@ from control_plane.settings import Settings
 
 log = logging.getLogger(__name__)
 READY_TIMEOUT_S = 120.0
+OPEN_FILES = 65_536
 
 
 def main(settings: Settings) -> int:
     """Serve until a signal; the exit code of the process."""
     configure_logging(settings.log_level, settings.log_format)
+    _allow_connections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))
@@ -64,6 +67,14 @@ async def _serve(settings: Settings) -> None:
         await asyncio.gather(http.stop(settings.drain_seconds), grpc.stop(settings.drain_seconds))
         await serving
     log.info("stopped")
+
+
+def _allow_connections() -> None:
+    """A connection is an open file, and a shell's soft limit of 1,024 is for programs that have few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -64,6 +64,12 @@ def test_triton_listens_on_loopback_only(server: ServerProcess) -> None:
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
+def test_the_server_takes_as_many_open_files_as_it_may(server: ServerProcess) -> None:
+    assert server.process is not None
+    soft, hard = psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_NOFILE)
+    assert soft == hard or soft >= 65_536
+
+
 def test_a_second_server_on_the_state_directory_is_refused_in_one_sentence(server: ServerProcess) -> None:
     second = ServerProcess(server.state_dir)
     ended = subprocess.run(
