@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -70,7 +70,7 @@ class TritonServer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A directory or file to become a revision. `files` overrides or adds files by relative path."""
+    """A directory or file to become a revision. `description` None: what the source says of itself."""
 
     model: str
     number: int
@@ -79,8 +79,6 @@ class Publication:
     created_by: str
     description: Description | None = None
     allow_code: bool = False
-    config_changes: LoadOptions | None = None
-    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class ModelRepository(Protocol):

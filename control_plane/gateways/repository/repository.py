@@ -24,7 +24,7 @@ from control_plane.gateways.repository.manifest import artifact_of, digest_of, l
 from control_plane.gateways.repository.pbtxt import ModelConfig, config_signature, parse_config, render_config
 from control_plane.gateways.repository.safety import ImportLimits
 from control_plane.gateways.repository.sealing import link_files, reveal, seal
-from control_plane.gateways.repository.sources import take_overrides, take_source
+from control_plane.gateways.repository.sources import take_source
 from control_plane.gateways.repository.staging import Intake
 from control_plane.ports import Clock, OnnxInspector, OnnxModel, Publication
 
@@ -117,7 +117,6 @@ class LocalRepository:
     def _take(self, publication: Publication, stage: Path, target: Target) -> Draft:
         intake = Intake(stage, self._limits, publication.allow_code)
         take_source(publication.source, publication.source_label, intake)
-        take_overrides(publication.files, intake)
         return open_draft(stage, target)
 
     async def _inspect(self, draft: Draft) -> OnnxModel | None:
@@ -126,8 +125,6 @@ class LocalRepository:
 
     def _publish(self, publication: Publication, draft: Draft, target: Target, onnx: OnnxModel | None) -> Revision:
         config, description = settle_draft(draft, target, onnx, publication.description)
-        if publication.config_changes is not None:
-            settings.apply_changes(config, publication.config_changes, self._abilities)
         (draft.stage / CONFIG).write_bytes(render_config(config))
         origin = Origin(publication.model, publication.number, publication.source_label, publication.created_by)
         return self._finish(draft.stage, origin, config, description, list_artifacts(draft.stage, _NO_ARTIFACTS))

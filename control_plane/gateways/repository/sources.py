@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from control_plane.domain.errors import InvalidRequest, UnsupportedFormat
@@ -28,11 +28,6 @@ def take_source(source: Path, label: str, intake: Intake) -> None:
         _take_file(source, label, intake)
     else:
         _take_directory(source, intake)
-
-
-def take_overrides(files: Mapping[str, bytes], intake: Intake) -> None:
-    for path, content in files.items():
-        intake.write(iter([content]), path)
 
 
 def _take_file(source: Path, label: str, intake: Intake) -> None:

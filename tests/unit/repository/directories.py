@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.domain.models import Description, LoadOptions, Revision
+from control_plane.domain.models import Description, Revision
 from control_plane.gateways.repository.configuration import Abilities
 from control_plane.gateways.repository.repository import LocalRepository
 from control_plane.gateways.repository.safety import ImportLimits
@@ -62,12 +62,8 @@ class Workshop:
         *,
         description: Description | None = None,
         allow_code: bool = False,
-        config_changes: LoadOptions | None = None,
-        files: Mapping[str, bytes] | None = None,
     ) -> Revision:
-        publication = Publication(
-            model, number, source, source.name, "key_1", description, allow_code, config_changes, files or {}
-        )
+        publication = Publication(model, number, source, source.name, "key_1", description, allow_code)
         return await self.repository.publish(publication)
 
     def folder(self, revision: Revision) -> Path:

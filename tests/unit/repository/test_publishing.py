@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from control_plane.domain.errors import Conflict, InvalidRequest, PayloadTooLarge, UnsupportedFormat
-from control_plane.domain.models import Description, LoadOptions, ModelKind, Signature, TensorSpec
+from control_plane.domain.models import Description, ModelKind, Signature, TensorSpec
 from control_plane.gateways.repository.safety import ImportLimits
 from control_plane.ports import OnnxModel
 from tests.doubles.inspector import MLP, KnownInspector
@@ -120,18 +120,6 @@ async def test_a_bare_onnx_file_without_batch_axis_gets_no_batching(tmp_path: Pa
 
     assert revision.signature == fixed
     assert revision.queue_delay_us is None
-
-
-async def test_files_given_beside_the_source_override_its_own(workshop: Workshop, mlp: Path) -> None:
-    revision = await workshop.publish(mlp, files={"config.pbtxt": MLP_CONFIG.replace("16", "5").encode()})
-
-    assert revision.signature.max_batch_size == 5
-
-
-async def test_changes_of_the_configuration_are_part_of_the_first_revision(workshop: Workshop, mlp: Path) -> None:
-    revision = await workshop.publish(mlp, config_changes=LoadOptions(instance_count=2, queue_delay_us=50))
-
-    assert (revision.instance_count, revision.queue_delay_us) == (2, 50)
 
 
 async def test_an_import_may_describe_itself(workshop: Workshop, mlp: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from control_plane.domain.errors import DomainError, InvalidRequest, Unsupported
 from control_plane.domain.models import Signature, TensorSpec
+from control_plane.gateways.repository.safety import check_path
 from control_plane.ports import OnnxModel
 from tests.doubles.inspector import KnownInspector
 from tests.unit.repository.directories import MLP_CONFIG, ONNX, PYTHON_CONFIG, Workshop, write_directory
@@ -208,13 +209,9 @@ async def test_files_that_only_look_like_code_are_taken(workshop: Workshop, tmp_
 
 
 @pytest.mark.parametrize("path", ["../up", "/etc/x", "1//x", "a\\b", ".x", "1/..", "", "model\n"])
-async def test_a_file_may_not_be_written_outside(workshop: Workshop, tmp_path: Path, path: str) -> None:
-    source = write_directory(tmp_path / "m", MLP_FILES)
-
+def test_a_file_may_not_be_written_outside(path: str) -> None:
     with pytest.raises(InvalidRequest, match="cannot be the name"):
-        await workshop.publish(source, files={path: b"x"})
-
-    assert workshop.is_untouched()
+        check_path(path)
 
 
 async def test_a_python_model_needs_its_code(workshop: Workshop, tmp_path: Path) -> None:
