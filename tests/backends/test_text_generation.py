@@ -6,7 +6,7 @@ import queue
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.request import urlopen
@@ -160,6 +160,13 @@ def measured(server: RunningTriton, name: str, model: str) -> float:
     return float(found[1]) if found else 0.0
 
 
+def until(happened: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def narrow(server: RunningTriton) -> str:
     """A model with one slot and fifteen places to wait."""
@@ -181,14 +188,14 @@ def test_a_full_queue_refuses_and_cancelling_stops_the_work(
     for stream in (running, waiting):
         stream.send(b"x", narrow, **endless)
     running.next()
+    # Two connections keep no order: the second request may still be on its way when the first one answers.
+    until(lambda: measured(server, "text_generation_waiting", narrow) >= 8)
     with pytest.raises(InferenceServerException, match="Exceeds maximum queue size"):
         refused.send(b"x", narrow, n=8).all()
     for stream in (running, waiting):
         stream.client.stop_stream(cancel_requests=True)
-    deadline_s = time.monotonic() + 10
-    while measured(server, "text_generation_cancelled", narrow) < 2 or measured(server, "text_generation_busy", narrow):
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
+    until(lambda: measured(server, "text_generation_cancelled", narrow) == 2)
+    until(lambda: not measured(server, "text_generation_busy", narrow))
     assert later.send(b"x", narrow, max_tokens=2).all()
     assert measured(server, "text_generation_tokens", narrow) < 16 * (CONTEXT - 1)
 
