@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from control_plane.domain.access import ApiKey, Claims, Principal
+from control_plane.domain.events import Event, EventFilter, NewEvent
+from control_plane.domain.jobs import Job, JobFilter, JsonObject
 from control_plane.domain.models import Description, LoadOptions, ModelRecord, Revision, Signature
+from control_plane.domain.paging import Page, Paged
 from control_plane.domain.tensors import Inference, Prediction
 from control_plane.domain.triton import IndexEntry, Statistics, TritonStatus
 
@@ -165,3 +168,136 @@ class Credentials(Protocol):
 class Database(Protocol):
     async def check(self) -> None:
         """Raises Unavailable when the database does not answer."""
+
+
+class JobStore(Protocol):
+    """Records of jobs. Every method is one transaction."""
+
+    async def create(self, job: Job, event: NewEvent) -> None: ...
+
+    async def get(self, job_id: str) -> Job | None: ...
+
+    async def list(self, wanted: JobFilter, page: Page) -> Paged[Job]:
+        """Newest first."""
+
+    async def unfinished(self) -> Sequence[Job]:
+        """Queued and running, oldest first."""
+
+    async def advance(self, job: Job, event: NewEvent) -> bool:
+        """Record how far it is, and the event that says so, together. False, and nothing recorded, once it is over."""
+
+    async def delete_finished(self, before: datetime) -> Sequence[str]:
+        """Forget jobs that ended before then, and their events; the ids of them."""
+
+
+class Events(Protocol):
+    """The stream of what happened."""
+
+    def publish(self, event: NewEvent) -> None:
+        """Recorded soon, in the order of calls, and handed to who watches; never waits."""
+
+    def watch(self, wanted: EventFilter, after: int | None = None) -> AsyncGenerator[Event, None]:
+        """Those recorded after the sequence number `after` (None: only what comes now), then each as it comes.
+
+        A slow reader slows nobody and misses nothing that is still kept. Ends when the server stops.
+        """
+
+
+# A step is done once: after a restart its recorded result is returned in place of doing it again.
+Step = Callable[[], Awaitable[JsonObject]]
+
+
+class Steps(Protocol):
+    """What a running workflow does its work through."""
+
+    async def step(self, name: str, work: Step) -> JsonObject:
+        """Do `work`, or return what it returned when it was done before a restart.
+
+        A workflow asks for the same steps in the same order each time it runs; `work` may run twice if the server died
+        before its end was recorded. What it raises is raised here, and not recorded.
+        """
+
+
+Workflow = Callable[[str, Steps], Awaitable[None]]
+
+
+class Durability(Protocol):
+    """Runs workflows by id so that each is run to its end, whatever dies in between."""
+
+    async def open(self, workflow: Workflow) -> None:
+        """Take up what was running when the last server died; from now on `start` works."""
+
+    async def start(self, job_id: str) -> None:
+        """Queue a job. Starting what was started before is fine, finished or not."""
+
+    async def cancel(self, job_id: str) -> None:
+        """Interrupt its work (CancelledError) and return when that has ended; it is not taken up again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeStatus:
+    """A conversion step of the catalog. `reason`: why it cannot run on this machine."""
+
+    name: str
+    summary: str
+    available: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a piece of work is: `fraction` 0..1 of all of it, and what it is at in words."""
+
+    fraction: float
+    message: str
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a conversion made: a Triton model directory without its configuration, and how it was made.
+
+    `record` (steps with parameters and digests, checks with values and limits, tool versions) goes into the manifest.
+    """
+
+    directory: Path
+    description: Description
+    record: JsonObject
+
+
+class Converter(Protocol):
+    """Runs conversions in child processes of the converter environment, which is made on first need.
+
+    Raises: InvalidRequest, UnsupportedFormat for a source that cannot be converted, in one sentence;
+    Unsupported when the environment cannot be made or the machine lacks something; EngineFailed.
+    """
+
+    async def prepare(self, report: Report) -> None:
+        """Make the environment if it is not there yet."""
+
+    async def convert(self, workspace: Path, request: JsonObject, report: Report) -> Conversion:
+        """Run the conversion `request` (converters.contract.ConversionRequest as JSON) in a workspace.
+
+        Interrupted, it leaves no child behind; called again, it goes on after the last finished step.
+        """
+
+    async def catalog(self) -> Sequence[RecipeStatus]: ...
+
+
+class Workspaces(Protocol):
+    """A folder for each job on the repository's file system: sources, intermediate files, `log.txt`, `reproduce.sh`."""
+
+    def create(self, job_id: str) -> Path:
+        """Its folder, made if need be."""
+
+    def clean(self, job_id: str) -> None:
+        """Delete all that is large; the log and `reproduce.sh` stay until `delete`."""
+
+    def delete(self, job_id: str) -> None: ...
+
+    def ids(self) -> Sequence[str]:
+        """The jobs that have a folder."""
+
+    def log_file(self, job_id: str) -> Path: ...
