@@ -1,31 +1,53 @@
-"""`python -m converters inspect PATH`: one job, its events as JSON lines on a stdout that nothing else can reach."""
+"""`python -m converters inspect | run | catalog`: one job, its events as JSON lines on a stdout of their own."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from converters.contract import Event, Failed, to_line
-from converters.inspection import InvalidModel, inspect
+from converters.contract import BrokenStream, Event, Failed, request_from_json, to_line
 
-USAGE = "usage: python -m converters inspect PATH"
+USAGE = "usage: python -m converters inspect PATH | run JOB.json [--source PATH] | catalog"
 
 
 def main(arguments: list[str]) -> int:
     match arguments:
         case ["inspect", path]:
-            with private_stdout() as events:
-                event = attempt(Path(path))
-                events.write(to_line(event) + "\n")
-            return 1 if isinstance(event, Failed) else 0
+            return answer(lambda emit: inspected(Path(path)))
+        case ["run", job]:
+            return answer(lambda emit: converted(Path(job), None, emit))
+        case ["run", job, "--source", source]:
+            return answer(lambda emit: converted(Path(job), source, emit))
+        case ["catalog"]:
+            return answer(lambda emit: cataloged())
         case _:
             sys.stderr.write(f"{USAGE}\n")
             return 2
 
 
-def attempt(path: Path) -> Event:
+def answer(job: Callable[[Callable[[Event], None]], Event]) -> int:
+    """Write the events of a job as they come; its last one says how it ended."""
+    with private_stdout() as events:
+
+        def emit(event: Event) -> None:
+            events.write(to_line(event) + "\n")
+            events.flush()
+
+        last = job(emit)
+        emit(last)
+    return 1 if isinstance(last, Failed) else 0
+
+
+# Each job imports what it needs: an inspection has no torch, and the catalog nothing heavy at all.
+def inspected(path: Path) -> Event:
+    from converters.inspection import InvalidModel, inspect
+
     try:
         return inspect(path)
     except InvalidModel as error:
@@ -34,6 +56,34 @@ def attempt(path: Path) -> Event:
         return Failed("opening it needs more memory than its size justifies")
     except Exception as error:
         return Failed(f"it could not be read ({type(error).__name__})")
+
+
+def converted(job_file: Path, source: str | None, emit: Callable[[Event], None]) -> Event:
+    from converters.pipeline import Pipeline
+    from converters.recipe import Refused
+
+    try:
+        request = request_from_json(json.loads(job_file.read_text("utf-8")))
+        if source is not None:
+            request = replace(request, source=source)
+        return Pipeline(request, job_file.parent, emit).run()
+    except Refused as error:
+        return Failed(str(error), error.code, error.details)
+    except BrokenStream as error:
+        return Failed(str(error))
+    except MemoryError:
+        return Failed("the conversion needs more memory than this machine has", "PROCESSING_FAILED")
+    except OSError as error:
+        return Failed(f"the conversion could not write its files: {error.strerror}", "PIPELINE_UNAVAILABLE")
+    except Exception as error:
+        traceback.print_exc()  # into the job's log
+        return Failed(f"the conversion failed ({type(error).__name__}); its log says more", "PROCESSING_FAILED")
+
+
+def cataloged() -> Event:
+    from converters.catalog import catalog
+
+    return catalog()
 
 
 def private_stdout() -> TextIO:

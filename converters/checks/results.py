@@ -1,0 +1,43 @@
+"""What a check found, and the limits that full precision must keep."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from converters.contract import JsonObject
+from converters.recipe import OutOfTolerance
+
+# Largest absolute difference of an output to its source's, over the source's largest magnitude (at least 1).
+FP32_DIFFERENCE_MAX = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One comparison. `limit` None: recorded, not judged. `samples`: how many inputs `value` is over."""
+
+    name: str
+    value: float
+    samples: int
+    limit: float | None = None
+    at_least: bool = False  # whether `limit` is a floor
+
+    @property
+    def passed(self) -> bool:
+        if self.limit is None:
+            return True
+        # Written so that NaN fails both ways.
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def record(self) -> JsonObject:
+        return {**asdict(self), "passed": self.passed}
+
+
+def require_passed(checks: list[Check]) -> None:
+    """Raises OutOfTolerance naming the first check that failed."""
+    for one in checks:
+        if not one.passed:
+            raise OutOfTolerance(
+                f"the converted model does not answer as its source: {one.name} is {one.value:.3g}, "
+                f"{'at least' if one.at_least else 'at most'} {one.limit:g} was expected",
+                check=one.record(),
+            )

@@ -1,0 +1,39 @@
+"""Which checks a conversion gets: structure always, and parity by what was made of what."""
+
+from __future__ import annotations
+
+from converters.checks.results import Check, require_passed
+from converters.contract import ConversionRequest, JsonObject
+from converters.formats import GRAPHS, Artifact, Format
+
+
+def check(original: Artifact, made: Artifact, request: ConversionRequest) -> list[JsonObject]:
+    """The records of all checks. Raises OutOfTolerance, Refused. The heavy libraries are imported by what is called."""
+    found: list[Check] = []
+    if made.format in GRAPHS:
+        from converters.checks.structure import check_structure
+
+        found += check_structure(made)
+    if made is not original:
+        found += _parity(original, made, request)
+    require_passed(found)
+    return [one.record() for one in found]
+
+
+def _parity(original: Artifact, made: Artifact, request: ConversionRequest) -> list[Check]:
+    is_exact = request.precision in (None, "fp32") and request.steps is None
+    match made.format:
+        case Format.TEXT_GENERATION:
+            from converters.checks.text_generation import check_text_generation
+
+            return check_text_generation(original, made, is_exact=is_exact)
+        case Format.TEXT_ENCODER:
+            from converters.checks.text_encoder import check_text_encoder
+
+            return check_text_encoder(original, made, is_exact=is_exact)
+        case Format.ONNX:
+            from converters.checks.tensors import check_tensors
+
+            return check_tensors(original, made, request, is_exact=is_exact)
+        case _:
+            return []

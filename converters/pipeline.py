@@ -1,0 +1,103 @@
+"""Runs a plan: each recipe once, finished ones found again, the result checked against its source."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from converters.catalog import recipe_named
+from converters.checks.select import check
+from converters.contract import ConversionRequest, Converted, JsonObject, Progressed, StepRequest
+from converters.formats import Artifact
+from converters.plans import plan_for
+from converters.recipe import Lacking, Recipe, Refused, Step
+from converters.recognition import recognize
+from converters.tools import tool_versions
+from converters.workspace import Workspace, link_or_copy
+
+# The last part of a conversion's progress belongs to the checks.
+_STEPS_SHARE = 0.85
+# Sources that are kept beside the model, so that it can be converted anew.
+_KEPT = "source"
+
+
+class Pipeline:
+    """One conversion in one workspace. Raises Refused."""
+
+    def __init__(self, request: ConversionRequest, folder: Path, report: Callable[[Progressed], None]) -> None:
+        self._request, self._workspace, self._report = request, Workspace(folder), report
+
+    def run(self) -> Converted:
+        original = recognize(Path(self._request.source), self._workspace.folder / "original")
+        plan = self._request.steps
+        if plan is None:
+            plan = plan_for(original, self._request.precision)
+        recipes = [_checked_recipe(step, position) for position, step in enumerate(plan)]
+        made, records = original, []
+        for number, (recipe, asked) in enumerate(zip(recipes, plan, strict=True)):
+            made, done = self._step(number, len(plan), recipe, asked, made, original)
+            records.append(done)
+        self._report(Progressed(_STEPS_SHARE, "checking the result against its source"))
+        checks = check(original, made, self._request)
+        self._assemble(original, made)
+        record: JsonObject = {"steps": records, "checks": checks, "tools": tool_versions()}
+        return Converted(str(self._workspace.model), made.facts, record)
+
+    def _step(
+        self, number: int, count: int, recipe: Recipe, asked: StepRequest, source: Artifact, original: Artifact
+    ) -> tuple[Artifact, JsonObject]:
+        if source.format not in recipe.gives:
+            raise Refused(f"recipe {recipe.name} does not take a model in the format {source.format.value}")
+        parameters = recipe.settle(asked.parameters)
+        taken = source.digests()
+        key = _key(recipe.name, parameters, taken)
+        folder = self._workspace.step_folder(number, recipe.name)
+        found = self._workspace.finished(folder, key)
+        if found is not None:
+            return found
+
+        def report(fraction: float) -> None:
+            self._report(Progressed(_STEPS_SHARE * (number + fraction) / count, recipe.summary))
+
+        report(0.0)
+        started_s = time.monotonic()
+        target = self._workspace.begin(folder)
+        calibration = Path(self._request.calibration) if self._request.calibration else None
+        step = Step(source, target, parameters, original, report, calibration, self._request.inputs)
+        made = Artifact(recipe.gives[source.format], target, recipe.run(step))
+        record: JsonObject = {
+            "recipe": recipe.name,
+            "parameters": parameters,
+            "took_s": round(time.monotonic() - started_s, 3),
+            "inputs": taken,
+            "outputs": made.digests(),
+        }
+        self._workspace.finish(folder, key, made, record)
+        return made, record
+
+    def _assemble(self, original: Artifact, made: Artifact) -> None:
+        """A Triton model directory without its configuration: `1/`, and the source it can be converted from anew."""
+        model = self._workspace.empty_model()
+        for path in made.files():
+            link_or_copy(made.directory / path, model / "1" / path)
+        if made is not original:
+            for path in original.files():
+                link_or_copy(original.directory / path, model / _KEPT / path)
+        expected = {f"1/{path}": digest for path, digest in made.digests().items()}
+        self._workspace.write_script(expected)
+
+
+def _checked_recipe(step: StepRequest, position: int) -> Recipe:
+    recipe = recipe_named(step.recipe)
+    recipe.settle(step.parameters)
+    reason = recipe.lacks()
+    if reason is not None:
+        raise Lacking(f"step {position + 1}, {recipe.name}, cannot run here: {reason}", requires=reason)
+    return recipe
+
+
+def _key(recipe: str, parameters: JsonObject, taken: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps([recipe, parameters, taken], sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""One file for each conversion step; each names itself in `RECIPE`."""
