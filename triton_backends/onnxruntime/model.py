@@ -11,17 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
 from triton_backends.onnxruntime.batches import grouped, merged, split
 from triton_backends.onnxruntime.session_options import session_options
 from triton_backends.onnxruntime.signature import InvalidTensor, Signature, from_graph, to_graph
+from triton_backends.runtime.sessions import open_session
 from triton_backends.runtime.tensors import inputs_by_name
 from triton_backends.runtime.triton import Array, Request, Response, error, require_numpy_1, triton
-
-
-class UnusableModel(RuntimeError):
-    """The ONNX file cannot be opened, or does not fit its config.pbtxt."""
 
 
 class TritonPythonModel:
@@ -30,7 +25,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         require_numpy_1()
         config = json.loads(args["model_config"])
-        self._session = _open(_model_file(args, config), session_options(config))
+        self._session = open_session(_model_file(args, config), session_options(config))
         self._signature = Signature.read(config, self._session)
         self._batches = config.get("max_batch_size", 0) > 0
 
@@ -84,16 +79,6 @@ def _model_file(args: dict[str, str], config: dict[str, Any]) -> Path:
     path = Path(args["model_repository"], args["model_version"], config.get("default_model_filename") or "model.onnx")
     # A model with external data may be a folder, as the native backend allows.
     return path / "model.onnx" if path.is_dir() else path
-
-
-def _open(path: Path, options: Any) -> Any:
-    if not path.is_file():
-        raise UnusableModel(f"{path.name} is missing from version {path.parent.name}")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as problem:
-        reason = str(problem).splitlines()[0].replace(str(path), path.name)
-        raise UnusableModel(f"{path.name} cannot be opened: {reason}") from None
 
 
 def _answer(outputs: dict[str, Array], request: Request) -> Response:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from triton_backends.runtime.metrics import Metrics
+from triton_backends.runtime.model_files import BrokenModel, read_text
 from triton_backends.runtime.parameters import InvalidParameter, model_parameter, parse_parameters
 from triton_backends.runtime.replies import Reply, ReplyPump
 from triton_backends.runtime.tensors import inputs_by_name
+from triton_backends.runtime.texts import decode_text, read_tokenizer
 from triton_backends.runtime.triton import Array, Request, log, require_numpy_1
 from triton_backends.text_generation.detokenizer import token_bytes
 from triton_backends.text_generation.engines.interface import Sequence as TextSequence
@@ -21,7 +22,7 @@ from triton_backends.text_generation.engines.onnxruntime_graph import DecoderGra
 from triton_backends.text_generation.engines.onnxruntime_slots import SlotEngine
 from triton_backends.text_generation.generation import Generation, Vocabulary
 from triton_backends.text_generation.grammar import Grammars
-from triton_backends.text_generation.model_files import BrokenModel, GenerationFacts, read_facts, read_text
+from triton_backends.text_generation.model_files import GenerationFacts, read_facts
 from triton_backends.text_generation.options import GenerationOptions, read_options
 from triton_backends.text_generation.sampling import Constraint, new_samplers
 from triton_backends.text_generation.scheduler import Counters, QueueFull, Scheduler
@@ -104,10 +105,7 @@ class Prompts:
     """Turns `text_input` into token ids that leave room for an answer."""
 
     def __init__(self, tokenizer_json: str, facts: GenerationFacts) -> None:
-        try:
-            self._tokenizer = Tokenizer.from_str(tokenizer_json)
-        except Exception as error:  # The library raises nothing narrower.
-            raise BrokenModel(f"tokenizer.json cannot be read: {error}") from None
+        self._tokenizer = read_tokenizer(tokenizer_json)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._facts = facts
@@ -121,11 +119,7 @@ class Prompts:
         raw = bytes(text_input.reshape(-1)[0])
         # Counting the tokens of 16 MiB takes half a minute, in which no other request would begin.
         self._check_length("at least ", -(-len(raw) // self._longest_token_bytes))
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InvalidParameter(f"text_input is not UTF-8: {error.reason} at byte {error.start}") from None
-        token_ids = self._token_ids(text)
+        token_ids = self._token_ids(decode_text("text_input", raw))
         self._check_length("", len(token_ids))
         return np.array(token_ids, np.int64)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from triton_backends.text_generation.model_files import BrokenModel, GenerationFacts
+from triton_backends.runtime.sessions import open_session, sequential_options
+from triton_backends.text_generation.model_files import GenerationFacts
 from triton_backends.text_generation.sampling import Logits
 
 _TYPES: dict[str, type[np.generic]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -37,7 +37,7 @@ class DecoderGraph:
     def __init__(self, path: Path, facts: GenerationFacts, rows: int, threads: int) -> None:
         self.rows = rows
         self._facts = facts
-        self._session = _open(path, threads)
+        self._session = open_session(path, sequential_options(threads))
         inputs = {entry.name: entry.type for entry in self._session.get_inputs()}
         self._takes_positions = "position_ids" in inputs
         self._logits_type = _TYPES[self._session.get_outputs()[0].type]
@@ -107,24 +107,6 @@ class DecoderGraph:
             mask[row, :total] = 1
         # Unlike bind_input this one keeps the array alive.
         io.bind_cpu_input("attention_mask", mask)
-
-
-def _open(path: Path, threads: int) -> Any:
-    if not path.is_file():
-        raise BrokenModel(f"{path.name} is missing from version {path.parent.name}")
-    try:
-        return onnxruntime.InferenceSession(str(path), _session_options(threads), providers=["CPUExecutionProvider"])
-    except Exception as error:
-        reason = str(error).splitlines()[0].replace(str(path), path.name)
-        raise BrokenModel(f"{path.name} cannot be opened: {reason}") from None
-
-
-def _session_options(threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return options
 
 
 def _bind_array(bind: Any, name: str, array: NDArray[Any]) -> None:

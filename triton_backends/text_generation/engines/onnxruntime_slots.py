@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triton_backends.runtime.model_files import BrokenModel
 from triton_backends.text_generation.engines.interface import Failed, Produced, Sequence
 from triton_backends.text_generation.engines.onnxruntime_graph import DecoderGraph
-from triton_backends.text_generation.model_files import BrokenModel, GenerationFacts
+from triton_backends.text_generation.model_files import GenerationFacts
 from triton_backends.text_generation.sampling import Logits
 
 # Prompt tokens read between two decode steps: larger is faster for one prompt, smaller is smoother for the others.
