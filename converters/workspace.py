@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from converters.contract import Facts, JsonObject
-from converters.formats import Artifact, Format
+from converters.formats import GRAPH, Artifact, Format
+from converters.recipe import Refused
 
 JOB_FILE, SCRIPT = "job.json", "reproduce.sh"
 _MARKER = "step.json"
@@ -74,6 +75,22 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def carry_companions(source: Artifact, target: Path) -> None:
+    """Link what lies beside a graph (tokenizer, facts) into `target`; the graph and its weight files stay behind.
+
+    Raises: Refused.
+    """
+    from converters.graph import BrokenGraph, read_graph  # decodes protobuf, which a catalog does without
+
+    try:
+        weights = {GRAPH, *read_graph(source.graph.read_bytes()).external_files}
+    except BrokenGraph as error:
+        raise Refused(f"{GRAPH}: {error}") from error
+    for path in source.files():
+        if path not in weights:
+            link_or_copy(source.directory / path, target / path)
 
 
 _SCRIPT = """#!/bin/sh
