@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -69,3 +69,6 @@ class Statistics:
     cancel_count: int
     queue_us: int
     compute_infer_us: int
+
+    def __add__(self, other: Statistics) -> Statistics:
+        return Statistics(*(own + its for own, its in zip(astuple(self), astuple(other), strict=True)))
