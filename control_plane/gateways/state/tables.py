@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Boolean, Column, DateTime, Dialect, ForeignKey, Integer, MetaData, String, Table
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.types import TypeDecorator
 
 # Named constraints can be altered by a later migration; PostgreSQL and SQLite would each make up their own.
@@ -76,3 +90,37 @@ api_keys = Table(
     Column("rate_limit_policy", String(100)),
     Column("expires_at", UtcDateTime),
 )
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("model", String(100), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(200), nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("progress", Float, nullable=False),
+    Column("step", Text),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("result", JSON(none_as_null=True)),
+    Column("failure", JSON(none_as_null=True)),
+)
+Index("ix_jobs_created_at", jobs.c.created_at, jobs.c.id)
+Index("ix_jobs_state", jobs.c.state)
+
+# `seq` is never given twice, even when the newest events are purged: who reads after it would miss what follows.
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("topic", String(20), nullable=False),
+    Column("subject", String(200), nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("payload", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("ix_events_subject", events.c.subject, events.c.seq)
