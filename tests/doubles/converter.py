@@ -1,0 +1,72 @@
+"""A converter that makes what the test tells it to, step by step, without any child process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from control_plane.domain.errors import DomainError
+from control_plane.domain.jobs import JsonObject
+from control_plane.domain.models import Description
+from control_plane.ports import Conversion, Progress, RecipeStatus, Report
+
+RECORD: JsonObject = {
+    "steps": [{"recipe": "torch_to_onnx", "parameters": {}, "took_s": 0.5, "inputs": {}, "outputs": {}}],
+    "checks": [{"name": "max_difference", "value": 1e-6, "limit": 1e-3, "samples": 8, "passed": True}],
+    "tools": {"torch": "2.13.0"},
+}
+RECIPES = (
+    RecipeStatus("torch_to_onnx", "A torch module to a graph", available=True, reason=None),
+    RecipeStatus("onnx_to_tensorrt", "A graph to an engine", available=False, reason="it needs tensorrt"),
+)
+
+
+class InMemoryConverter:
+    """Writes `files` as the model directory of every conversion.
+
+    `failure` is what each conversion raises. With a `gate`, a conversion waits for it half-way; `interrupted` counts
+    those that were cancelled there. `preparation_failure` is what making the environment raises.
+    """
+
+    def __init__(self, files: dict[str, bytes] | None = None, description: Description | None = None) -> None:
+        self.files = files or {"1/model.onnx": b"graph", "source/model.pt": b"module"}
+        self.description = description or Description(dtype="float32", parameters=195)
+        self.failure: DomainError | None = None
+        self.preparation_failure: DomainError | None = None
+        self.gate: asyncio.Event | None = None
+        self.half_way = asyncio.Event()
+        self.requests: list[JsonObject] = []
+        self.is_prepared = False
+        self.interrupted = 0
+
+    async def prepare(self, report: Report) -> None:
+        if self.preparation_failure is not None:
+            raise self.preparation_failure
+        report(Progress(1.0, "the converter environment is there"))
+        self.is_prepared = True
+
+    async def convert(self, workspace: Path, request: JsonObject, report: Report) -> Conversion:
+        self.requests.append(request)
+        (workspace / "job.json").write_text(json.dumps(request))
+        report(Progress(0.5, "converting"))
+        self.half_way.set()
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+        except asyncio.CancelledError:
+            self.interrupted += 1
+            raise
+        if self.failure is not None:
+            raise self.failure
+        return Conversion(self._write(workspace / "model"), self.description, RECORD)
+
+    async def catalog(self) -> Sequence[RecipeStatus]:
+        return RECIPES
+
+    def _write(self, model: Path) -> Path:
+        for path, content in self.files.items():
+            (model / path).parent.mkdir(parents=True, exist_ok=True)
+            (model / path).write_bytes(content)
+        return model
