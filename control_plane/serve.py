@@ -61,7 +61,7 @@ async def _serve(settings: Settings) -> None:
         await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
 
         log.info("stopping", extra={"drain_s": settings.drain_seconds})
-        services.health.is_stopping = True
+        services.health.stopping.set()
         greeting.cancel()
         stopped.cancel()
         await asyncio.gather(http.stop(settings.drain_seconds), grpc.stop(settings.drain_seconds))

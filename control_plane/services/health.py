@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -48,7 +49,7 @@ class Readiness:
 
 
 class HealthService:
-    """Flags `grpc_serves` and `is_stopping` are set by the entry point."""
+    """The flag `grpc_serves` and the event `stopping` are set by the entry point."""
 
     def __init__(
         self, server: TritonServer, database: Database, catalog: Catalog, clock: Clock, *, has_gpu: bool
@@ -56,7 +57,11 @@ class HealthService:
         self._server, self._database, self._catalog, self._clock = server, database, catalog, clock
         self._has_gpu, self._started_s = has_gpu, clock.seconds()
         self.grpc_serves = False
-        self.is_stopping = False
+        self.stopping = asyncio.Event()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.stopping.is_set()
 
     def uptime_s(self) -> float:
         return self._clock.seconds() - self._started_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -89,6 +90,8 @@ class JobService:
         self._workspaces, self._clock = workspaces, clock
         self._workflows: dict[JobKind, JobWorkflow] = {}
         self._ended: dict[str, asyncio.Event] = {}
+        self._unfinished: dict[str, JobState] = {}
+        self.ended: Counter[tuple[JobKind, JobState]] = Counter()  # since this server started
 
     def register(self, kind: JobKind, workflow: JobWorkflow) -> None:
         self._workflows[kind] = workflow
@@ -97,6 +100,7 @@ class JobService:
         """Forget what is old, and go on with what the last server left unfinished."""
         await self.forget_old()
         unfinished = await self._store.unfinished()
+        self._unfinished = {job.id: job.state for job in unfinished}
         await self._durability.open(self._run)
         for job in unfinished:
             await self._durability.start(job.id)
@@ -114,6 +118,7 @@ class JobService:
             new.id, new.kind, new.model, self._clock.now(), caller.id if caller else PRODUCT, parameters=new.parameters
         )
         await self._store.create(job, _event(job, "queued"))
+        self._unfinished[job.id] = job.state
         await self._durability.start(job.id)
         log.info("job queued", extra={"job": job.id, "kind": job.kind.value, "model": job.model})
         return job
@@ -129,9 +134,11 @@ class JobService:
         """Newest first."""
         return await self._store.list(wanted, page)
 
-    async def log_file(self, job_id: str) -> Path:
-        """Where its children's own words are; the file may not exist. Raises NotFound."""
-        return self._workspaces.log_file((await self.get(job_id)).id)
+    async def log_file(self, job_id: str, caller: Principal) -> Path:
+        """Where its children's own words are; the file may not exist. Raises NotFound, NotPermitted."""
+        job = await self.get(job_id)
+        _require_owner(job, caller, "read its log")
+        return self._workspaces.log_file(job.id)
 
     async def watch(self, job_id: str, after: int = 0) -> AsyncGenerator[Event, None]:
         """Its events from the first (or after a sequence number) on; ends with the one that ends the job.
@@ -139,10 +146,12 @@ class JobService:
         Raises: NotFound.
         """
         job = await self.get(job_id)
-        events = self._events.watch(EventFilter(frozenset({Topic.JOB}), job.id), after)
+        # From the first in any case: after the last event of a job that is over there is nothing to wait for.
+        events = self._events.watch(EventFilter(frozenset({Topic.JOB}), job.id), 0)
         try:
             async for event in events:
-                yield event
+                if event.seq > after:
+                    yield event
                 if event.kind in _ENDS:
                     return
         finally:
@@ -159,8 +168,7 @@ class JobService:
     async def cancel(self, job_id: str, caller: Principal) -> Job:
         """Returns when its work has ended and nothing of it is left. Raises NotFound, NotPermitted, Conflict."""
         job = await self.get(job_id)
-        if caller.id != job.created_by and not caller.role.covers(Role.ADMIN):
-            raise NotPermitted("only who submitted a job, or an admin, may cancel it")
+        _require_owner(job, caller, "cancel it")
         if not job.state.is_terminal:
             await self._durability.cancel(job_id)
             await self._end(await self.get(job_id), JobState.CANCELLED)
@@ -169,12 +177,17 @@ class JobService:
             raise Conflict(f"the job is over: {job.state.value}", state=job.state.value)
         return job
 
+    def unfinished(self) -> Counter[JobState]:
+        """How many are queued and running now."""
+        return Counter(self._unfinished.values())
+
     async def _run(self, job_id: str, steps: Steps) -> None:
         job = await self._store.get(job_id)
         if job is None or job.state.is_terminal:
             return
         job = replace(job, state=JobState.RUNNING, started_at=job.started_at or self._clock.now())
         await self._store.advance(job, _event(job, "started"))
+        self._unfinished[job.id] = job.state
         run = Run(job, steps, self._advance, await asyncio.to_thread(self._workspaces.create, job_id))
         try:
             result = await self._workflows[job.kind](run)
@@ -194,10 +207,17 @@ class JobService:
     async def _end(self, job: Job, state: JobState) -> None:
         job = replace(job, state=state, finished_at=self._clock.now(), step=None)
         await asyncio.to_thread(self._workspaces.clean, job.id)
+        self._unfinished.pop(job.id, None)
         if await self._store.advance(job, _event(job, state.value)):
+            self.ended[job.kind, state] += 1
             log.info("job over", extra={"job": job.id, "state": state.value, "model": job.model})
         if (ended := self._ended.pop(job.id, None)) is not None:
             ended.set()
+
+
+def _require_owner(job: Job, caller: Principal, doing: str) -> None:
+    if caller.id != job.created_by and not caller.role.covers(Role.ADMIN):
+        raise NotPermitted(f"only who submitted a job, or an admin, may {doing}")
 
 
 _ENDS = frozenset(state.value for state in JobState if state.is_terminal)

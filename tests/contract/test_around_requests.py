@@ -98,7 +98,7 @@ async def test_c_page_01_pages_are_stable_and_the_total_counts_all(serve_http: S
 
 async def test_a_stopping_server_refuses_new_work_and_still_answers_reads(serve_http: ServeHttp) -> None:
     http = await serve_http()
-    http.world.services.health.is_stopping = True
+    http.world.services.health.stopping.set()
     for path, body in [("/inference", ASK), ("/inference/stream", ASK), ("/models", {"model_name": "coder"})]:
         reply = await http.client.post(path, json=body, headers=http.admin)
         assert (reply.status_code, reply.json()["code"]) == (503, "PIPELINE_UNAVAILABLE")

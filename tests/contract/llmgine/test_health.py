@@ -63,7 +63,7 @@ async def test_l_health_02_ready_follows_triton(serve_http: ServeHttp, state: Tr
 
 async def test_l_health_02_a_stopping_server_is_not_ready(serve_http: ServeHttp) -> None:
     http = await serve_http()
-    http.world.services.health.is_stopping = True
+    http.world.services.health.stopping.set()
     reply = await http.client.get("/health/ready")
     assert (reply.status_code, reply.json()["reason"]) == (503, "the server is stopping")
 

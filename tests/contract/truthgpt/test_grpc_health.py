@@ -114,7 +114,7 @@ async def test_a_stopping_server_refuses_new_calls_and_finishes_the_ones_it_has(
         served.pb.StreamInferenceRequest(model_id="coder", input_text="one two"), metadata=served.as_role(Role.USER)
     )
     assert (await running.read()).token == "one"
-    served.world.services.health.is_stopping = True
+    served.world.services.health.stopping.set()
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await served.stub.ListModels(served.pb.ListModelsRequest(), metadata=served.admin)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
