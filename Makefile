@@ -7,7 +7,7 @@ serve:
 
 test: check
 	@.venv/bin/python -m pytest $(ARGS)
-	@.venv-convert/bin/python -m pytest -c training/pytest.ini tests/training
+	@.venv-convert/bin/python -m pytest -c training/pytest.ini tests/training tests/converters
 
 # What must be green on every commit, without starting a server.
 check:
