@@ -13,6 +13,7 @@ from control_plane.domain.events import Event, EventFilter, NewEvent
 from control_plane.domain.jobs import Job, JobFilter, JsonObject
 from control_plane.domain.models import Description, LoadOptions, ModelRecord, Revision, Signature
 from control_plane.domain.paging import Page, Paged
+from control_plane.domain.rollups import Kept, Rollup, Work
 from control_plane.domain.tensors import Inference, Prediction
 from control_plane.domain.triton import IndexEntry, Statistics, TritonStatus
 
@@ -168,6 +169,24 @@ class Credentials(Protocol):
 class Database(Protocol):
     async def check(self) -> None:
         """Raises Unavailable when the database does not answer."""
+
+
+class MetricStore(Protocol):
+    """Rollups of what models did."""
+
+    async def record(self, added: Sequence[Rollup], kept: Kept) -> None:
+        """Add these seconds to what is known of them and of their minutes; forget what is older than `kept`.
+
+        One transaction.
+        """
+
+    async def total(self, model: str, revision: int | None, minutes: range, seconds: range) -> Work:
+        """What a revision (None: all of the model) did in the minutes and in the seconds that begin in these spans."""
+
+
+class Gpu(Protocol):
+    def utilization_percent(self) -> float:
+        """How busy the GPUs are; exactly 0 without one. Raises Unsupported where they cannot be asked."""
 
 
 class JobStore(Protocol):

@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from control_plane.domain.access import ApiKey
-from control_plane.domain.errors import Conflict, ModelNotFound
+from control_plane.domain.errors import Conflict, DomainError, ModelNotFound
 from control_plane.domain.models import ModelRecord
+from control_plane.domain.rollups import Kept, Rollup, Work, minute_of
 
 
 class InMemoryModelStore:
@@ -61,3 +62,29 @@ class InMemoryKeyStore:
 
     async def delete(self, key_id: str) -> bool:
         return self._keys.pop(key_id, None) is not None
+
+
+class InMemoryMetricStore:
+    """`failure`: what recording raises."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[tuple[str, int, int], Work] = {}
+        self.minutes: dict[tuple[str, int, int], Work] = {}
+        self.failure: DomainError | None = None
+
+    async def record(self, added: Sequence[Rollup], kept: Kept) -> None:
+        if self.failure is not None:
+            raise self.failure
+        for one in added:
+            for works, at_s in ((self.seconds, one.starts_at_s), (self.minutes, minute_of(one.starts_at_s))):
+                works.setdefault((one.model, one.revision, at_s), Work()).add(one.work)
+        self.seconds = {key: work for key, work in self.seconds.items() if key[2] >= kept.seconds_from_s}
+        self.minutes = {key: work for key, work in self.minutes.items() if key[2] >= kept.minutes_from_s}
+
+    async def total(self, model: str, revision: int | None, minutes: range, seconds: range) -> Work:
+        total = Work()
+        for works, span in ((self.minutes, minutes), (self.seconds, seconds)):
+            for (of_model, number, at_s), work in works.items():
+                if of_model == model and revision in (None, number) and at_s in span:
+                    total.add(work)
+        return total

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -124,3 +126,23 @@ events = Table(
     sqlite_autoincrement=True,
 )
 Index("ix_events_subject", events.c.subject, events.c.seq)
+
+# A row for each second (`resolution_s` 1) and each minute (60) in which a revision had traffic; gateways/state/metrics
+# says what `durations` holds.
+metric_rollups = Table(
+    "metric_rollups",
+    metadata,
+    Column("resolution_s", Integer, primary_key=True),
+    Column("model", String(100), primary_key=True),
+    Column("starts_at_s", BigInteger, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("successes", BigInteger, nullable=False),
+    Column("failures", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("took_s", Float, nullable=False),
+    Column("generating_s", Float, nullable=False),
+    Column("queue_us", BigInteger, nullable=False),
+    Column("queued", BigInteger, nullable=False),
+    Column("durations", LargeBinary, nullable=False),
+)
+Index("ix_metric_rollups_starts_at_s", metric_rollups.c.resolution_s, metric_rollups.c.starts_at_s)

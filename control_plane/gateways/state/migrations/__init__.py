@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, inspect, text
 
-HEAD = "r0002"
+HEAD = "r0003"
 
 
 def to_head(connection: Connection) -> None:
