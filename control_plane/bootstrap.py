@@ -15,12 +15,14 @@ from control_plane.domain.errors import DomainError, TimedOut
 from control_plane.domain.triton import TritonState
 from control_plane.gateways.clock import SystemClock
 from control_plane.gateways.credentials import JwtConfig, LocalCredentials
+from control_plane.gateways.gpu import NoGpu, NvidiaGpu
 from control_plane.gateways.processes.converter import ConverterInspector
 from control_plane.gateways.repository.configuration import Abilities
 from control_plane.gateways.repository.repository import LocalRepository
-from control_plane.gateways.state.database import open_database
+from control_plane.gateways.state.database import SqlDatabase, open_database
 from control_plane.gateways.state.directory import StateDirectory, claim_state_directory
 from control_plane.gateways.state.keys import SqlKeyStore
+from control_plane.gateways.state.metrics import SqlMetricStore
 from control_plane.gateways.state.models import SqlModelStore
 from control_plane.gateways.triton import diagnosis
 from control_plane.gateways.triton.backend_directory import PYTHON_BACKEND, our_backends
@@ -33,6 +35,7 @@ from control_plane.services.health import HealthService
 from control_plane.services.inference import InferenceService
 from control_plane.services.loading import Loader
 from control_plane.services.models import Import, Machine, Models
+from control_plane.services.monitoring import Monitoring
 from control_plane.services.probing import Prober
 from control_plane.services.reconciliation import Reconciler
 from control_plane.services.registry import Services
@@ -84,14 +87,7 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         state = opened.enter_context(claim_state_directory(settings.state_dir))
         database = await opened.enter_async_context(open_database(settings.database_url or state.database_url))
         clock, catalog, gpu = SystemClock(), Catalog(), has_gpu()
-        credentials = LocalCredentials(_jwt_config(settings, state))
-        access = Access(
-            credentials,
-            SqlKeyStore(database),
-            clock,
-            settings.auth_anonymous_role,
-            user_can_manage=settings.auth_user_can_manage,
-        )
+        access = _access(settings, state, database, clock)
         admin_key = await access.ensure_admin_key(settings.bootstrap_admin_key, state.write_admin_key)
 
         triton = _triton(settings, state.path, clock)
@@ -107,15 +103,18 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         reconciler = Reconciler(catalog, loader, triton.control, triton, prober, clock)
         inference = InferenceService(triton.triton, catalog, models, reconciler, auto_load=settings.auto_load)
         health = HealthService(triton, database, catalog, clock, has_gpu=gpu)
+        metrics, usage = SqlMetricStore(database), NvidiaGpu() if gpu else NoGpu()
+        monitoring = Monitoring(inference.meter, catalog, triton.control, metrics, clock, usage)
 
         await models.open()
         triton.on_started = _on_started(triton, models, loader, catalog, reconciler)
         if isinstance(triton, Supervisor):
             triton.on_model_died = _on_model_died(catalog, reconciler)
+        opened.push_async_callback(monitoring.close)  # after Triton, when the last inference has ended
         opened.push_async_callback(triton.close)
-        watch = asyncio.create_task(reconciler.watch(PROBE_INTERVAL_S), name="watch")
-        opened.push_async_callback(_cancelled, watch)
-        services = Services(access, models, catalog, inference, health)
+        for name, watch in (("watch", reconciler.watch(PROBE_INTERVAL_S)), ("monitoring", monitoring.watch())):
+            opened.push_async_callback(_cancelled, asyncio.create_task(watch, name=name))
+        services = Services(access, models, catalog, inference, health, monitoring)
         yield Product(services, state.path, triton, admin_key)
 
 
@@ -135,6 +134,16 @@ async def diagnose(settings: Settings) -> AsyncIterator[Finding]:
 def has_gpu() -> bool:
     """Whether an NVIDIA driver is at work on this machine."""
     return shutil.which("nvidia-smi") is not None and Path("/dev/nvidiactl").exists()
+
+
+def _access(settings: Settings, state: StateDirectory, database: SqlDatabase, clock: SystemClock) -> Access:
+    return Access(
+        LocalCredentials(_jwt_config(settings, state)),
+        SqlKeyStore(database),
+        clock,
+        settings.auth_anonymous_role,
+        user_can_manage=settings.auth_user_can_manage,
+    )
 
 
 def _jwt_config(settings: Settings, state: StateDirectory) -> JwtConfig:

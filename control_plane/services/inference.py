@@ -33,6 +33,7 @@ from control_plane.domain.tensors import (
 )
 from control_plane.ports import Triton
 from control_plane.services.catalog import Catalog
+from control_plane.services.metering import Meter
 from control_plane.services.models import Models
 from control_plane.services.reconciliation import Reconciler
 
@@ -77,6 +78,7 @@ class InferenceService:
         self._triton, self._catalog, self._models, self._auto_load = triton, catalog, models, auto_load
         self.reconciler = reconciler
         self.tallies: dict[str, InferenceTally] = {}
+        self.meter = Meter()
 
     async def generate(self, generation: Generation) -> Completion:
         """The whole text at once: one request, one response with all tokens."""
@@ -172,14 +174,16 @@ class _Measured:
         return perf_counter() - self._started
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        tally = self._tally
+        tally, work, took_s = self._tally, self._service.meter.of(self._revision), self.elapsed_s()
         tally.in_flight -= 1
         tally.tokens += self.tokens
         if error is None or isinstance(error, GeneratorExit | CancelledError):  # a caller who leaves is no failure
             tally.successes += 1
-            tally.seconds.observe(self.elapsed_s())
+            tally.seconds.observe(took_s)
+            work.succeeded(took_s, self.tokens)
             return
         tally.failures += 1
+        work.failed(took_s, self.tokens)
         if isinstance(error, EngineCrashed):
             self._service.reconciler.suspect(self._revision)
         if isinstance(error, DomainError):

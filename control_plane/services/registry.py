@@ -9,6 +9,7 @@ from control_plane.services.catalog import Catalog
 from control_plane.services.health import HealthService
 from control_plane.services.inference import InferenceService
 from control_plane.services.models import Models
+from control_plane.services.monitoring import Monitoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +19,4 @@ class Services:
     catalog: Catalog
     inference: InferenceService
     health: HealthService
+    monitoring: Monitoring

@@ -120,6 +120,7 @@ async def test_t_rest_17_the_truthgpt_document_has_its_title_version_and_paths(h
         "/models",
         "/models/{model_id}",
         "/models/{model_id}/import",
+        "/models/{model_id}/metrics",
         "/inference",
         "/inference/stream",
     }
@@ -165,6 +166,7 @@ STATUSES = {
     ("post", "/models"): {200, 400, 401, 403, 404, 413, 501, 504},
     ("get", "/models/{model_id}"): {200, 400, 401, 404},
     ("delete", "/models/{model_id}"): {200, 400, 401, 403, 404, 409, 501, 504},
+    ("get", "/models/{model_id}/metrics"): {200, 400, 401, 404},
     ("post", "/models/{model_id}/import"): {200, 400, 401, 403, 413, 501, 504},
     ("post", "/inference"): {200, 400, 401, 403, 404, 409, 413, 504},
     ("post", "/inference/stream"): {200, 400, 401, 403, 404, 409, 413, 504},

@@ -10,18 +10,20 @@ from control_plane.domain.errors import DomainError
 from control_plane.domain.models import ModelRecord, Revision
 from control_plane.domain.references import STABLE
 from control_plane.gateways.credentials import JwtConfig, LocalCredentials
+from control_plane.gateways.gpu import NoGpu
 from control_plane.services.access import Access
 from control_plane.services.catalog import Catalog
 from control_plane.services.health import HealthService
 from control_plane.services.inference import InferenceService
 from control_plane.services.loading import Loader
 from control_plane.services.models import Machine, Models
+from control_plane.services.monitoring import Monitoring
 from control_plane.services.probing import Prober
 from control_plane.services.reconciliation import Reconciler
 from control_plane.services.registry import Services
 from tests.doubles.clock import FixedClock
 from tests.doubles.repository import CREATED_AT, InMemoryRepository
-from tests.doubles.stores import InMemoryKeyStore, InMemoryModelStore
+from tests.doubles.stores import InMemoryKeyStore, InMemoryMetricStore, InMemoryModelStore
 from tests.doubles.triton import InMemoryTriton, InMemoryTritonServer
 
 JWT_SECRET = "a secret that only the tests know, long enough"
@@ -49,6 +51,7 @@ class World:
     credentials: LocalCredentials
     keys: InMemoryKeyStore
     store: InMemoryModelStore
+    metrics: InMemoryMetricStore
 
     def token(self, role: Role, subject: str = "somebody") -> str:
         return self.credentials.sign(Claims(subject, role, self.clock.seconds() + 10**9))
@@ -75,16 +78,17 @@ async def make_world(
     models = Models(catalog, store, InMemoryRepository(*revisions), loader, server, clock, machine)
     await models.open()
     credentials = LocalCredentials(JwtConfig(secret=JWT_SECRET))
+    reconciler, metrics = Reconciler(catalog, loader, triton, server, prober, clock), InMemoryMetricStore()
+    inference = InferenceService(triton, catalog, models, reconciler, auto_load=auto_load)
     services = Services(
         access=Access(credentials, keys, clock, anonymous_role, user_can_manage=user_can_manage),
         models=models,
         catalog=catalog,
-        inference=InferenceService(
-            triton, catalog, models, Reconciler(catalog, loader, triton, server, prober, clock), auto_load=auto_load
-        ),
+        inference=inference,
         health=HealthService(server, database, catalog, clock, has_gpu=False),
+        monitoring=Monitoring(inference.meter, catalog, triton, metrics, clock, NoGpu()),
     )
-    return World(services, triton, server, database, clock, credentials, keys, store)
+    return World(services, triton, server, database, clock, credentials, keys, store, metrics)
 
 
 def _lowest(revisions: tuple[Revision, ...]) -> dict[str, int]:

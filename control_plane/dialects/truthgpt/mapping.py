@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from control_plane.dialects.truthgpt.protocol import Status
@@ -26,6 +28,7 @@ DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "float16", "bfloat16", "int8")
 BACKENDS = ("python", "onnx", "tensorrt")
 TIMEOUT_S_MAX = 3600
+_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,22 @@ def to_kind(model_type: str | None) -> ModelKind | None:
         return ModelKind(model_type)
     except ValueError:
         raise _unknown("model_type", model_type, [kind.value for kind in ModelKind]) from None
+
+
+def to_time(field: str, text: str | None) -> datetime | None:
+    """In UTC. Raises InvalidRequest for anything but an RFC 3339 time with its zone."""
+    if text is None:
+        return None
+    try:
+        if _RFC3339.fullmatch(text):
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):  # no such day, or one outside the calendar
+        pass
+    raise InvalidRequest(
+        f"{field} is no RFC 3339 time: {text[:100]!r}; write it as 2026-11-21T12:00:00Z, or with an offset "
+        "(its '+' is %2B in a URL)",
+        field=field,
+    )
 
 
 def to_loading(model_name: str, model_type: str | None, config: Mapping[str, Any]) -> Loading:

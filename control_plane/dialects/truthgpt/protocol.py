@@ -92,6 +92,50 @@ class ImportModelResponse(Words):
     state: str
 
 
+class InferenceMetrics(Words):
+    """Null where there was nothing to measure. Percentiles are within 3.2 % of the exact ones.
+
+    Units: times in seconds, `tokens_per_second` over the time in which tokens came, `gpu_utilization` in percent of
+    all GPUs (0 without one), `avg_queue_time` as Triton tells it.
+    """
+
+    inference_count: int
+    success_count: int
+    error_count: int
+    success_rate: float | None
+    error_rate: float | None
+    avg_inference_time: float | None
+    p50_inference_time: float | None
+    p95_inference_time: float | None
+    p99_inference_time: float | None
+    tokens_generated: int
+    tokens_per_second: float | None
+    avg_queue_time: float | None
+    memory_usage_bytes: int | None
+    gpu_utilization: float | None
+    cache_hit_rate: float | None
+
+
+class TritonStatistics(Words):
+    """Triton's own counters since the load, probes of ours included. Units: microseconds, summed."""
+
+    inference_count: int
+    execution_count: int
+    queue_us: int
+    compute_infer_us: int
+
+
+class ModelMetricsResponse(Words):
+    """`model_id` is the reference that was counted: a bare name stands for all revisions."""
+
+    model_id: str
+    start_time: Timestamp
+    end_time: Timestamp
+    metrics: InferenceMetrics
+    triton: TritonStatistics | None = Field(description="null where the model is not loaded")
+    reasons: dict[str, str] = Field(description="for each number that is null, why")
+
+
 # Bounds are told here and kept by the domain, so that every API refuses in the same words.
 MaxLength = Annotated[int | None, Meta(extra_json_schema={"minimum": 1, "maximum": MAX_NEW_TOKENS})]
 Temperature = Annotated[float | None, Meta(extra_json_schema={"minimum": 0, "maximum": 2})]

@@ -1,4 +1,4 @@
-"""TruthGPT's comfortable routes: models and health (T-REST-01..05, 15)."""
+"""TruthGPT's comfortable routes: models and health (T-REST-01..05, 10, 15)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request, Response
 
 from control_plane.dialects.truthgpt.inference import lean_routes
-from control_plane.dialects.truthgpt.mapping import Loading, canonical_id, to_filter, to_loading
+from control_plane.dialects.truthgpt.mapping import Loading, canonical_id, to_filter, to_loading, to_time
 from control_plane.dialects.truthgpt.protocol import (
     HealthResponse,
     ImportModelResponse,
     LoadModelRequest,
     LoadModelResponse,
     ModelInfo,
+    ModelMetricsResponse,
     Status,
     UnloadModelResponse,
 )
-from control_plane.dialects.truthgpt.rendering import imported, model_info, overall_health, source_format
+from control_plane.dialects.truthgpt.rendering import imported, model_info, model_metrics, overall_health, source_format
 from control_plane.domain.errors import Unavailable
 from control_plane.domain.models import ModelFilter, ModelKind
 from control_plane.domain.paging import LIMIT_MAX, Page
 from control_plane.domain.references import NAME_PATTERN, REFERENCE_PATTERN
+from control_plane.domain.rollups import Period
 from control_plane.edge.http.routing import Dialect, Document, Manager, Routes, ServicesDep, Viewer
 from control_plane.edge.http.schemas import refusals
 from control_plane.edge.http.uploads import UPLOAD_BODY, received_model
@@ -29,6 +31,7 @@ from control_plane.services.health import ServiceHealth
 
 routes = Routes("Models")
 Reference = Annotated[str, Path(json_schema_extra={"pattern": REFERENCE_PATTERN})]
+Time = Annotated[str | None, Query(json_schema_extra={"format": "date-time"})]
 
 
 @routes.get("/health", is_public=True, tags=["Health"], summary="Health check")
@@ -103,6 +106,22 @@ async def unload_model(
     else:
         await services.models.unload(model_id)
     return UnloadModelResponse(success=True)
+
+
+def parsed_period(services: ServicesDep, start_time: Time = None, end_time: Time = None) -> Period:
+    return services.monitoring.period(to_time("start_time", start_time), to_time("end_time", end_time))
+
+
+@routes.get("/models/{model_id}/metrics", summary="Get model metrics", responses=refusals(404))
+async def get_model_metrics(
+    model_id: Reference, wanted: Annotated[Period, Depends(parsed_period)], caller: Viewer, services: ServicesDep
+) -> ModelMetricsResponse:
+    """What a model did from `start_time` to `end_time` (by default the last 24 hours), and its size now.
+
+    A bare name counts all revisions of the model; `name:N` and `name@alias` that one. Times have a resolution of 1
+    second within the last hour and of 1 minute before it; what is older than 7 days is forgotten.
+    """
+    return model_metrics(await services.monitoring.metrics(model_id, wanted))
 
 
 @routes.post(
