@@ -19,6 +19,7 @@ from control_plane.gateways.gpu import NoGpu, NvidiaGpu
 from control_plane.gateways.processes.converter import ConverterInspector
 from control_plane.gateways.repository.configuration import Abilities
 from control_plane.gateways.repository.repository import LocalRepository
+from control_plane.gateways.repository.safety import ImportLimits
 from control_plane.gateways.state.database import SqlDatabase, open_database
 from control_plane.gateways.state.directory import StateDirectory, claim_state_directory
 from control_plane.gateways.state.keys import SqlKeyStore
@@ -34,9 +35,10 @@ from control_plane.services.catalog import Catalog
 from control_plane.services.health import HealthService
 from control_plane.services.inference import InferenceService
 from control_plane.services.loading import Loader
-from control_plane.services.models import Import, Machine, Models
+from control_plane.services.models import Machine, Models
 from control_plane.services.monitoring import Monitoring
 from control_plane.services.probing import Prober
+from control_plane.services.publishing import NewRevision, Publisher
 from control_plane.services.reconciliation import Reconciler
 from control_plane.services.registry import Services
 from control_plane.settings import Settings
@@ -92,14 +94,16 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
 
         triton = _triton(settings, state.path, clock)
         abilities = Abilities(frozenset(folder.name for folder in our_backends()) | {PYTHON_BACKEND}, gpu)
-        repository = LocalRepository(state.path, ConverterInspector(), clock, abilities)
+        limits = ImportLimits(allow_code=settings.import_allow_code)
+        repository = LocalRepository(state.path, ConverterInspector(), clock, abilities, limits)
         prober = Prober(triton.triton, clock)
         store = SqlModelStore(database)
         loader = Loader(
             catalog, store, triton.control, prober, clock, max_concurrent_loads=settings.max_concurrent_loads
         )
-        machine = Machine(gpu, settings.device_fallback, settings.import_allow_code)
-        models = Models(catalog, store, repository, loader, triton, clock, machine)
+        publisher = Publisher(catalog, store, repository, loader, triton, clock)
+        machine = Machine(gpu, settings.device_fallback)
+        models = Models(catalog, store, repository, loader, triton, publisher, clock, machine)
         reconciler = Reconciler(catalog, loader, triton.control, triton, prober, clock)
         inference = InferenceService(triton.triton, catalog, models, reconciler, auto_load=settings.auto_load)
         health = HealthService(triton, database, catalog, clock, has_gpu=gpu)
@@ -186,7 +190,7 @@ async def _publish_shipped(models: Models, loader: Loader, catalog: Catalog) -> 
         if source.name.startswith("tritonplane-") or catalog.record(source.name) is not None:
             continue
         try:
-            revision = await models.import_model(Import(source.name, source, "shipped", is_builtin=True), None)
+            revision = await models.add(NewRevision(source.name, source, "shipped", is_builtin=True))
             await loader.desire(revision, wanted=True)
         except DomainError:
             log.exception("a model in the box could not be published", extra={"model": source.name})

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from control_plane.domain.access import ApiKey, Claims, Principal
 from control_plane.domain.events import Event, EventFilter, NewEvent
+from control_plane.domain.imports import SourceFormat
 from control_plane.domain.jobs import Job, JobFilter, JsonObject
 from control_plane.domain.models import Description, LoadOptions, ModelRecord, Revision, Signature
 from control_plane.domain.paging import Page, Paged
@@ -74,7 +75,11 @@ class TritonServer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A directory or file to become a revision. `description` None: what the source says of itself."""
+    """A Triton model directory to become a revision. `description` None: what the source says of itself.
+
+    `is_own`: its files are on the repository's file system, checked and ours, and are linked; else they are received.
+    `conversion`: how they were made, for the manifest.
+    """
 
     model: str
     number: int
@@ -82,11 +87,19 @@ class Publication:
     source_label: str
     created_by: str
     description: Description | None = None
-    allow_code: bool = False
+    conversion: JsonObject | None = None
+    is_own: bool = False
 
 
 class ModelRepository(Protocol):
     """The live repository that Triton reads; nothing else writes it. Publishing is all or nothing."""
+
+    async def receive(self, source: Path, label: str, folder: Path) -> SourceFormat:
+        """Bring a source (directory, zip file or single file) into an empty folder, each file checked.
+
+        A graph becomes `1/model.onnx`, a torch file `model.pt`; directories keep their layout.
+        Raises: InvalidRequest, UnsupportedFormat, PayloadTooLarge naming what is wrong; Unavailable (disk full).
+        """
 
     async def publish(self, publication: Publication) -> Revision:
         """Stage, validate, hash, then rename into place. Raises InvalidRequest naming what is wrong; leaves nothing."""
@@ -229,6 +242,10 @@ Step = Callable[[], Awaitable[JsonObject]]
 class Steps(Protocol):
     """What a running workflow does its work through."""
 
+    @property
+    def attempts(self) -> int:
+        """How many servers have taken the workflow up, this one included."""
+
     async def step(self, name: str, work: Step) -> JsonObject:
         """Do `work`, or return what it returned when it was done before a restart.
 
@@ -244,10 +261,10 @@ class Durability(Protocol):
     """Runs workflows by id so that each is run to its end, whatever dies in between."""
 
     async def open(self, workflow: Workflow) -> None:
-        """Take up what was running when the last server died; from now on `start` works."""
+        """Take up what was running when the last server died; from now on `start` works. Raises Unavailable."""
 
     async def start(self, job_id: str) -> None:
-        """Queue a job. Starting what was started before is fine, finished or not."""
+        """Queue a job, from its last finished step on if it is known. Starting what waits or runs already is fine."""
 
     async def cancel(self, job_id: str) -> None:
         """Interrupt its work (CancelledError) and return when that has ended; it is not taken up again."""
@@ -310,6 +327,9 @@ class Workspaces(Protocol):
 
     def create(self, job_id: str) -> Path:
         """Its folder, made if need be."""
+
+    def empty_folder(self, job_id: str, name: str) -> Path:
+        """A folder of that name in it, without what an interrupted run left there."""
 
     def clean(self, job_id: str) -> None:
         """Delete all that is large; the log and `reproduce.sh` stay until `delete`."""

@@ -114,3 +114,16 @@ class EngineFailed(DomainError):
 
 class EngineCrashed(EngineFailed):
     """The process that executes a model has died; every request to it fails until it is replaced."""
+
+
+def error_of(code: str, message: str, details: dict[str, object]) -> DomainError:
+    """The error that was once taken apart into these; one of an unknown code is an EngineFailed."""
+    kinds = {kind.__dict__["code"]: kind for kind in _family(DomainError) if "code" in kind.__dict__}
+    kind = kinds.get(code, EngineFailed)
+    if kind is Unsupported:
+        details = {"requires": [], **details}
+    return kind(message, **details)
+
+
+def _family(kind: type[DomainError]) -> list[type[DomainError]]:
+    return [member for child in kind.__subclasses__() for member in (child, *_family(child))]

@@ -99,6 +99,7 @@ class Revision:
 
     `directory` is the model's name inside Triton. `digest` is over all artifacts. `device` is cpu or cuda.
     `instance_count` and `queue_delay_us` (microseconds; None without dynamic batching) are read from config.pbtxt.
+    `conversion`: how a conversion made it (steps, checks, tools); None for what was imported as it is.
     """
 
     model: str
@@ -115,6 +116,7 @@ class Revision:
     created_by: str
     instance_count: int = 1
     queue_delay_us: int | None = None
+    conversion: dict[str, object] | None = None
 
     def in_public_words(self, text: str) -> str:
         """Triton's words about this revision as its callers know it: `name:N` for the directory's name."""

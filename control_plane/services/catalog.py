@@ -16,7 +16,7 @@ _NAMES_SHOWN = 50
 
 
 class Catalog:
-    """Changed by services/{models,loading,reconciliation} only; everybody reads it."""
+    """Changed by services/{models,publishing,loading,reconciliation} only; everybody reads it."""
 
     def __init__(self) -> None:
         self._records: dict[str, ModelRecord] = {}
@@ -53,6 +53,11 @@ class Catalog:
         """How a revision is doing now; None once it is purged."""
         return self._statuses.get(revision.model, {}).get(revision.number)
 
+    def revision(self, name: str, number: int) -> Revision | None:
+        """A revision whose model may have no record yet."""
+        status = self._statuses.get(name, {}).get(number)
+        return status.revision if status else None
+
     def numbers(self, name: str) -> Sequence[int]:
         """The revisions of a model, in rising order."""
         return sorted(self._statuses.get(name, ()))
@@ -71,6 +76,10 @@ class Catalog:
 
     def add_revision(self, revision: Revision) -> None:
         self._statuses.setdefault(revision.model, {})[revision.number] = RevisionStatus(revision, ModelState.UNLOADED)
+        self._resolved.clear()
+
+    def drop_revision(self, revision: Revision) -> None:
+        self._statuses.get(revision.model, {}).pop(revision.number, None)
         self._resolved.clear()
 
     def drop(self, name: str) -> None:

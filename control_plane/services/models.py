@@ -1,4 +1,4 @@
-"""Loading, unloading and importing models, and keeping Triton at what was asked for."""
+"""Loading, unloading and purging models."""
 
 from __future__ import annotations
 
@@ -7,31 +7,23 @@ import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from control_plane.domain.access import Principal
 from control_plane.domain.errors import Conflict, InvalidRequest, Unsupported
-from control_plane.domain.models import (
-    Artifact,
-    Description,
-    LoadOptions,
-    ModelRecord,
-    Revision,
-    RevisionStatus,
-)
-from control_plane.domain.references import STABLE, check_new_name
-from control_plane.ports import Clock, ModelRepository, ModelStore, Publication, TritonServer
+from control_plane.domain.models import Artifact, LoadOptions, ModelRecord, Revision, RevisionStatus
+from control_plane.domain.references import STABLE
+from control_plane.ports import Clock, ModelRepository, ModelStore, TritonServer
 from control_plane.services.catalog import Catalog
 from control_plane.services.loading import Loader
+from control_plane.services.publishing import PRODUCT, NewRevision, Publisher, new_record
 
 log = logging.getLogger(__name__)
-PRODUCT = "tritonplane"
 T = TypeVar("T")
 # What a load may ask for, and the Triton backends that are meant.
 BACKENDS = {
-    "onnx": {"onnxruntime", "text_generation"},
-    "python": {"python", "text_generation"},
+    "onnx": {"onnxruntime", "text_generation", "text_encoder"},
+    "python": {"python", "text_generation", "text_encoder"},
     "tensorrt": {"tensorrt", "tensorrt_plan"},
 }
 
@@ -42,18 +34,6 @@ class Machine:
 
     has_gpu: bool
     device_fallback: bool
-    allow_code: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Import:
-    """A directory or a bare `model.onnx` on the server's disk, to become a revision of `name`."""
-
-    name: str
-    source: Path
-    source_label: str
-    description: Description | None = None
-    is_builtin: bool = False
 
 
 class Models:
@@ -66,11 +46,13 @@ class Models:
         repository: ModelRepository,
         loader: Loader,
         server: TritonServer,
+        publisher: Publisher,
         clock: Clock,
         machine: Machine,
     ) -> None:
         self._catalog, self._store, self._repository = catalog, store, repository
-        self._loader, self._server, self._clock, self._machine = loader, server, clock, machine
+        self._loader, self._server, self._publisher = loader, server, publisher
+        self._clock, self._machine = clock, machine
         self._changes: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -80,7 +62,7 @@ class Models:
         for revision in revisions:
             record = records.get(revision.model)
             if record is None:  # published, then killed before the record: whole all the same
-                record = records[revision.model] = self._new_record(revision.model, revision.number, is_builtin=False)
+                record = records[revision.model] = new_record(revision, self._clock, is_builtin=False)
                 await self._store.create(record)
             self._catalog.add_revision(revision)
         on_disk = {revision.model for revision in revisions}
@@ -101,36 +83,30 @@ class Models:
         await self._store.set_alias(record.name, STABLE, number, self._clock.now())
         return replace(record, aliases={**record.aliases, STABLE: number})
 
-    async def import_model(self, wanted: Import, caller: Principal | None) -> Revision:
-        """Publish a new model as revision 1 with the alias `stable`, or the next revision of a known one.
+    async def add(self, wanted: NewRevision, created_by: str = PRODUCT) -> Revision:
+        """A new model with its first revision, or the next revision of a known one; see `Publisher.publish`."""
+        return await self.publish(wanted, await self._publisher.reserve(wanted.name), created_by)
 
-        The state is `unloaded`, and an existing alias does not move.
-        Raises: InvalidRequest naming what is wrong with the source; Unsupported; nothing is left behind.
+    async def publish(self, wanted: NewRevision, number: int, created_by: str) -> Revision:
+        """`Publisher.publish`, to its end; interrupted before that, what it published is withdrawn again."""
+        publishing = self._begun(self._publisher.publish(wanted, number, created_by))
+        try:
+            return await asyncio.shield(publishing)
+        except asyncio.CancelledError:
+            await asyncio.wait([publishing])
+            await self._to_its_end(self._publisher.withdraw(wanted.name, number))
+            raise
+
+    async def configure(self, reference: str, options: LoadOptions, created_by: str) -> Revision:
+        """The revision of the same files with these options, a new one if there is none; nothing is loaded.
+
+        Raises: ModelNotFound, InvalidRequest, Unsupported.
         """
-        check_new_name(wanted.name)
-        self._require_own_repository("import")
-        return await self._to_its_end(self._import(wanted, caller))
+        return await self._to_its_end(self._configure(reference, self._on_a_device_here(options), created_by))
 
-    async def _import(self, wanted: Import, caller: Principal | None) -> Revision:
-        async with self._loader.lock(wanted.name):
-            number = await self._store.next_revision(wanted.name)
-            publication = Publication(
-                wanted.name,
-                number,
-                wanted.source,
-                wanted.source_label,
-                caller.id if caller else PRODUCT,
-                wanted.description,
-                allow_code=self._machine.allow_code,
-            )
-            revision = await self._repository.publish(publication)
-            self._catalog.add_revision(revision)
-            if self._catalog.record(wanted.name) is None:
-                record = self._new_record(wanted.name, number, is_builtin=wanted.is_builtin)
-                await self._store.create(record)
-                self._catalog.put_record(record)
-        log.info("model imported", extra={"model": wanted.name, "revision": number})
-        return revision
+    async def _configure(self, reference: str, options: LoadOptions, created_by: str) -> Revision:
+        async with self._locked(reference) as base:
+            return await self._with_options(base, options, created_by)
 
     async def load(
         self, reference: str, options: LoadOptions | None = None, caller: Principal | None = None
@@ -145,10 +121,10 @@ class Models:
 
     async def _load(self, reference: str, options: LoadOptions, caller: Principal | None) -> RevisionStatus:
         async with self._locked(reference) as base:
-            revision = await self._with_options(base, options, caller)
+            revision = await self._with_options(base, options, caller.id if caller else PRODUCT)
             status = self._catalog.status(revision.model, revision.number)
             if not status.state.serves:
-                self._require_own_repository("load")
+                self._publisher.require_own_repository("load")
                 status = await self._loader.load(revision, options.timeout_s)
             if not self._server.status().is_read_only:
                 await self._loader.desire(revision, wanted=True)
@@ -160,7 +136,7 @@ class Models:
 
     async def _unload(self, reference: str) -> RevisionStatus:
         async with self._locked(reference) as revision:
-            self._require_own_repository("unload")
+            self._publisher.require_own_repository("unload")
             await self._loader.desire(revision, wanted=False)
             return await self._loader.unload(revision)
 
@@ -172,7 +148,7 @@ class Models:
     async def _purge(self, name: str) -> None:
         async with self._loader.lock(name):
             model = self._catalog.get(name)
-            self._require_own_repository("purge")
+            self._publisher.require_own_repository("purge")
             if model.record.is_builtin:
                 raise Conflict(f"{name!r} ships with the product and cannot be purged; unload it instead")
             for status in model.revisions:
@@ -190,23 +166,22 @@ class Models:
 
     async def _to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
         """What has begun is finished even when its caller leaves (a gRPC deadline, say): half loaded is no state."""
+        return await asyncio.shield(self._begun(change))
+
+    def _begun(self, change: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(change)
         self._changes.add(task)  # the event loop itself would not keep it
         task.add_done_callback(self._changes.discard)
-        return await asyncio.shield(task)
+        return task
 
-    async def _with_options(self, base: Revision, options: LoadOptions, caller: Principal | None) -> Revision:
+    async def _with_options(self, base: Revision, options: LoadOptions, created_by: str) -> Revision:
         base = self._variant(base, options)
         if not options.changes_config or _is_configured(base, options):
             return base
         for status in self._catalog.get(base.model).revisions:
             if _weights(status.revision) == _weights(base) and _is_configured(status.revision, options):
                 return status.revision
-        self._require_own_repository("reconfigure")
-        number = await self._store.next_revision(base.model)
-        revision = await self._repository.derive(base, number, options, caller.id if caller else PRODUCT)
-        self._catalog.add_revision(revision)
-        return revision
+        return await self._publisher.derive(base, options, created_by)
 
     def _variant(self, base: Revision, options: LoadOptions) -> Revision:
         """The revision itself if it is of the wanted dtype and backend, else the newest one that is."""
@@ -227,18 +202,6 @@ class Models:
         if not self._machine.device_fallback:
             raise Unsupported("this machine has no NVIDIA GPU", requires=["nvidia_gpu"])
         return replace(options, device="cpu")
-
-    def _require_own_repository(self, verb: str) -> None:
-        if self._server.status().is_read_only:
-            raise Unsupported(
-                f"cannot {verb}: the external Triton does not read this server's repository; start it with "
-                "--model-control-mode=explicit on the state directory's 'repository' folder to manage models here",
-                requires=["shared_repository"],
-            )
-
-    def _new_record(self, name: str, number: int, *, is_builtin: bool) -> ModelRecord:
-        now = self._clock.now()
-        return ModelRecord(name, now, now, is_builtin, {STABLE: number})
 
 
 def _is_variant(revision: Revision, options: LoadOptions) -> bool:

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from control_plane.domain.errors import Unsupported
+from control_plane.domain.imports import SourceFormat
 from control_plane.domain.models import (
     Artifact,
     Description,
@@ -50,6 +52,10 @@ def tensor_revision(model: str, number: int = 1, **changes: object) -> Revision:
 class InMemoryRepository:
     def __init__(self, *revisions: Revision) -> None:
         self._revisions = list(revisions)
+
+    async def receive(self, source: Path, label: str, folder: Path) -> SourceFormat:
+        """Every source is a graph."""
+        return SourceFormat.ONNX
 
     async def publish(self, publication: Publication) -> Revision:
         await asyncio.sleep(0)  # as any disk, it lets others go first

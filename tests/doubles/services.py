@@ -15,13 +15,16 @@ from control_plane.services.access import Access
 from control_plane.services.catalog import Catalog
 from control_plane.services.health import HealthService
 from control_plane.services.inference import InferenceService
+from control_plane.services.jobs import JobService
 from control_plane.services.loading import Loader
 from control_plane.services.models import Machine, Models
 from control_plane.services.monitoring import Monitoring
 from control_plane.services.probing import Prober
+from control_plane.services.publishing import Publisher
 from control_plane.services.reconciliation import Reconciler
 from control_plane.services.registry import Services
 from tests.doubles.clock import FixedClock
+from tests.doubles.jobs import InMemoryEvents, InMemoryJobStore, OneLife, TemporaryWorkspaces
 from tests.doubles.repository import CREATED_AT, InMemoryRepository
 from tests.doubles.stores import InMemoryKeyStore, InMemoryMetricStore, InMemoryModelStore
 from tests.doubles.triton import InMemoryTriton, InMemoryTritonServer
@@ -52,6 +55,8 @@ class World:
     keys: InMemoryKeyStore
     store: InMemoryModelStore
     metrics: InMemoryMetricStore
+    events: InMemoryEvents
+    workspaces: TemporaryWorkspaces
 
     def token(self, role: Role, subject: str = "somebody") -> str:
         return self.credentials.sign(Claims(subject, role, self.clock.seconds() + 10**9))
@@ -74,9 +79,14 @@ async def make_world(
         await store.next_revision(revision.model)
     prober = Prober(triton, clock)
     loader = Loader(catalog, store, triton, prober, clock, max_concurrent_loads=1)
-    machine = Machine(has_gpu=False, device_fallback=device_fallback, allow_code=False)
-    models = Models(catalog, store, InMemoryRepository(*revisions), loader, server, clock, machine)
+    machine = Machine(has_gpu=False, device_fallback=device_fallback)
+    repository = InMemoryRepository(*revisions)
+    publisher = Publisher(catalog, store, repository, loader, server, clock)
+    models = Models(catalog, store, repository, loader, server, publisher, clock, machine)
     await models.open()
+    events, workspaces = InMemoryEvents(clock), TemporaryWorkspaces()
+    jobs = JobService(InMemoryJobStore(events), events, OneLife(), workspaces, clock)
+    await jobs.open()
     credentials = LocalCredentials(JwtConfig(secret=JWT_SECRET))
     reconciler, metrics = Reconciler(catalog, loader, triton, server, prober, clock), InMemoryMetricStore()
     inference = InferenceService(triton, catalog, models, reconciler, auto_load=auto_load)
@@ -86,9 +96,11 @@ async def make_world(
         catalog=catalog,
         inference=inference,
         health=HealthService(server, database, catalog, clock, has_gpu=False),
+        jobs=jobs,
+        events=events,
         monitoring=Monitoring(inference.meter, catalog, triton, metrics, clock, NoGpu()),
     )
-    return World(services, triton, server, database, clock, credentials, keys, store, metrics)
+    return World(services, triton, server, database, clock, credentials, keys, store, metrics, events, workspaces)
 
 
 def _lowest(revisions: tuple[Revision, ...]) -> dict[str, int]:

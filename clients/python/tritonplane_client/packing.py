@@ -12,14 +12,20 @@ from tritonplane_client.errors import InvalidArgument
 from tritonplane_client.schemas import ProgressCallback
 
 LEFT_OUT = frozenset({"__pycache__", ".git"})
+# Beside the weights of a Hugging Face directory often lie the same weights for other frameworks, and pickles of them.
+_HUB_LEFT_OUT = frozenset({".bin", ".h5", ".msgpack", ".ot", ".pt", ".pth", ".ckpt", ".onnx", ".gguf", ".tflite"})
+_HUB_LEFT_OUT_FOLDERS = frozenset({"onnx", "openvino", "coreml"})
 
 
 def pack(path: Path, folder: Path) -> Path:
     """What to send for `path`: a file as it is; a directory as a zip made in `folder`, its files at the top level.
 
-    Weights hardly compress, so nothing is compressed. Links to files are followed.
+    Weights hardly compress, so nothing is compressed. Links to files are followed. Of a Hugging Face directory only
+    what an import reads is sent; weights in safetensors mean the directory that they lie in.
     Raises: FileNotFoundError; InvalidArgument for a directory that is empty or holds more than files and directories.
     """
+    if path.suffix == ".safetensors" and (path.parent / "config.json").is_file():
+        path = path.parent
     if path.is_file():
         return path
     if not path.is_dir():
@@ -35,13 +41,20 @@ def pack(path: Path, folder: Path) -> Path:
 
 def _members(directory: Path) -> Iterator[Path]:
     """Everything below a directory, itself not; directories too, for Triton wants even an empty version directory."""
+    is_hub = (directory / "config.json").is_file() and any(directory.glob("*.safetensors"))
+    left_out = LEFT_OUT | _HUB_LEFT_OUT_FOLDERS if is_hub else LEFT_OUT
     for parent, directories, files in os.walk(directory):
-        directories[:] = sorted(name for name in directories if name not in LEFT_OUT)
-        for name in [*directories, *sorted(files)]:
+        directories[:] = sorted(name for name in directories if name not in left_out)
+        wanted = [name for name in sorted(files) if not is_hub or _is_hub_file(name)]
+        for name in [*directories, *wanted]:
             member = Path(parent, name)
             if (member.is_symlink() and member.is_dir()) or not (member.is_dir() or member.is_file()):
                 raise InvalidArgument(f"cannot send {str(member)!r}: it is neither a file nor a directory of its own")
             yield member
+
+
+def _is_hub_file(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix not in _HUB_LEFT_OUT
 
 
 class ProgressReader(io.FileIO):

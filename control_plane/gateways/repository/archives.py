@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from control_plane.domain.errors import InvalidRequest, PayloadTooLarge
-from control_plane.gateways.repository.layout import VERSION
-from control_plane.gateways.repository.safety import EXECUTABLE, check_entry, check_path
-from control_plane.gateways.repository.staging import CHUNK_BYTES, Intake, one_version
+from control_plane.domain.imports import SourceFormat
+from control_plane.gateways.repository.recognition import sort_out
+from control_plane.gateways.repository.safety import EXECUTABLE, check_entry, check_inside
+from control_plane.gateways.repository.staging import CHUNK_BYTES, Intake
 
 _MIB = 2**20
 # Weights hardly compress; what grows more than this is made to fill a disk.
@@ -21,25 +22,27 @@ _ENCRYPTED = 0x1
 _UNIX = 3  # ZipInfo.create_system of archives whose attributes hold a file mode
 
 
-def take_zip(source: Path, label: str, intake: Intake) -> None:
+def take_zip(source: Path, label: str, intake: Intake) -> SourceFormat:
     """Stage the model directory in a zip file, at its top or in its only folder.
 
     Raises: InvalidRequest, PayloadTooLarge.
     """
     try:
         with zipfile.ZipFile(source) as archive:
-            entries = _checked(archive, intake, source.stat().st_size)
-            for entry, path in zip(entries, _paths([entry.filename for entry in entries]), strict=True):
-                with archive.open(entry) as content:
+            entries = _named(_checked(archive, intake, source.stat().st_size))
+            contents = sort_out(entries, label)
+            for name, place in contents.places.items():
+                with archive.open(entries[name]) as content:
                     chunks = iter(lambda content=content: content.read(CHUNK_BYTES), b"")  # type: ignore[misc]
-                    intake.write(chunks, path, is_executable=bool(_mode(entry) & EXECUTABLE))
+                    intake.write(chunks, place, is_executable=bool(_mode(entries[name]) & EXECUTABLE))
+            return contents.format
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
         raise InvalidRequest(f"{label!r} is no zip file that can be read: {error}") from error
 
 
 def _checked(archive: zipfile.ZipFile, intake: Intake, packed_bytes: int) -> list[zipfile.ZipInfo]:
     for entry in archive.infolist():
-        check_path(entry.filename.rstrip("/"))
+        check_inside(entry.filename)
         check_entry(entry.filename, _mode(entry) or stat.S_IFREG)
         if entry.flag_bits & _ENCRYPTED:
             raise InvalidRequest(f"{entry.filename!r} is encrypted", path=entry.filename)
@@ -57,10 +60,12 @@ def _mode(entry: zipfile.ZipInfo) -> int:
     return mode if stat.S_IFMT(mode) else mode | stat.S_IFREG
 
 
-def _paths(names: Sequence[str]) -> list[str]:
-    """Where each file goes in the revision: the only top folder is left away, the one version becomes `1/`."""
+def _named(entries: Sequence[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """Each file by its path in the model; an only top folder is left away."""
+    names = [entry.filename for entry in entries]
     tops = {name.partition("/")[0] for name in names}
     if len(tops) == 1 and all("/" in name for name in names) and not min(tops).isdigit():
         names = [name.partition("/")[2] for name in names]
-    version = one_version({name.partition("/")[0] for name in names if "/" in name})
-    return [f"{VERSION}/{name.partition('/')[2]}" if name.startswith(f"{version}/") else name for name in names]
+    if len(set(names)) < len(names):
+        raise InvalidRequest("the archive has two files of one name")
+    return dict(zip(names, entries, strict=True))

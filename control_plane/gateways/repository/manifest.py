@@ -62,6 +62,7 @@ def render_manifest(revision: Revision, toolchain: dict[str, str]) -> bytes:
         "source": revision.source,
         "created_at": revision.created_at.isoformat(),
         "created_by": revision.created_by,
+        "conversion": revision.conversion,
         "toolchain": toolchain,
     }
     return (json.dumps(fields, indent=2) + "\n").encode()
@@ -94,6 +95,7 @@ def _revision(fields: dict[str, Any]) -> Revision:
         created_by=fields["created_by"],
         instance_count=fields["instance_count"],
         queue_delay_us=fields["queue_delay_us"],
+        conversion=fields.get("conversion"),
     )
 
 

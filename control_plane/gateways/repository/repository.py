@@ -6,13 +6,15 @@ import asyncio
 import errno
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from control_plane.domain.errors import NotFound, Unavailable
+from control_plane.domain.errors import NotFound, Unavailable, UnsupportedFormat
+from control_plane.domain.imports import SourceFormat
+from control_plane.domain.jobs import JsonObject
 from control_plane.domain.models import Artifact, Description, LoadOptions, Revision
 from control_plane.domain.references import check_new_name, revision_directory
 from control_plane.gateways.repository import changes as settings
@@ -42,6 +44,7 @@ class Origin:
     number: int
     source: str
     created_by: str
+    conversion: JsonObject | None = None
 
 
 class LocalRepository:
@@ -60,6 +63,14 @@ class LocalRepository:
         self._limits = limits or ImportLimits()
         self._active: set[str] = set()
         self._layout.create()
+
+    async def receive(self, source: Path, label: str, folder: Path) -> SourceFormat:
+        """Bring a source into an empty folder, each file checked.
+
+        Raises: InvalidRequest, UnsupportedFormat, PayloadTooLarge naming what is wrong; Unavailable (disk full).
+        """
+        with _full_disk_told():
+            return await _in_thread(take_source, source, label, Intake(folder, self._limits))
 
     async def publish(self, publication: Publication) -> Revision:
         """Stage, validate, hash, then rename into place.
@@ -101,12 +112,9 @@ class LocalRepository:
         stage = self._layout.staging / name
         self._active.add(name)
         try:
-            stage.mkdir()
-            yield stage
-        except OSError as error:
-            if error.errno in _FULL:
-                raise Unavailable("the disk that holds the models is full", retry_after_seconds=60) from error
-            raise
+            with _full_disk_told():
+                stage.mkdir()
+                yield stage
         finally:
             await _in_thread(shutil.rmtree, stage, ignore_errors=True)
             self._active.discard(name)
@@ -115,8 +123,11 @@ class LocalRepository:
         return Target(revision_directory(model, number), self._abilities, self._layout.directories())
 
     def _take(self, publication: Publication, stage: Path, target: Target) -> Draft:
-        intake = Intake(stage, self._limits, publication.allow_code)
-        take_source(publication.source, publication.source_label, intake)
+        intake = Intake(stage, self._limits)
+        if publication.is_own:
+            intake.adopt(publication.source)
+        elif take_source(publication.source, publication.source_label, intake).must_be_converted:
+            raise UnsupportedFormat(f"{publication.source_label!r} must be converted before it can be published")
         return open_draft(stage, target)
 
     async def _inspect(self, draft: Draft) -> OnnxModel | None:
@@ -125,8 +136,15 @@ class LocalRepository:
 
     def _publish(self, publication: Publication, draft: Draft, target: Target, onnx: OnnxModel | None) -> Revision:
         config, description = settle_draft(draft, target, onnx, publication.description)
+        (draft.stage / CONFIG).unlink(missing_ok=True)  # it may be linked, and the other name keeps its bytes
         (draft.stage / CONFIG).write_bytes(render_config(config))
-        origin = Origin(publication.model, publication.number, publication.source_label, publication.created_by)
+        origin = Origin(
+            publication.model,
+            publication.number,
+            publication.source_label,
+            publication.created_by,
+            publication.conversion,
+        )
         return self._finish(draft.stage, origin, config, description, list_artifacts(draft.stage, _NO_ARTIFACTS))
 
     def _derive(self, base: Revision, number: int, changes: LoadOptions, created_by: str, stage: Path) -> Revision:
@@ -141,7 +159,7 @@ class LocalRepository:
         link_files(folder, stage, [artifact.path for artifact in unchanged])
         (stage / CONFIG).write_bytes(render_config(config))
         artifacts = (*unchanged, artifact_of(stage, CONFIG))
-        origin = Origin(base.model, number, f"{base.model}:{base.number}", created_by)
+        origin = Origin(base.model, number, f"{base.model}:{base.number}", created_by, base.conversion)
         return self._finish(stage, origin, config, base.description, artifacts)
 
     def _finish(
@@ -167,6 +185,7 @@ class LocalRepository:
             created_by=origin.created_by,
             instance_count=settings.instance_count(config),
             queue_delay_us=settings.queue_delay_us(config),
+            conversion=origin.conversion,
         )
         seal(stage, revision)
         reveal(stage, self._layout, revision)
@@ -181,6 +200,16 @@ class LocalRepository:
         if folder.exists():
             folder.rename(stage / folder.name)
             sync_folder(self._layout.repository)
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise Unavailable("the disk that holds the models is full", retry_after_seconds=60) from error
+        raise
 
 
 async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

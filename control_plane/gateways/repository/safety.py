@@ -35,11 +35,12 @@ EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 @dataclass(frozen=True, slots=True)
 class ImportLimits:
-    """How much one import may bring. Units: bytes."""
+    """How much one import may bring, and whether code may be in it. Units: bytes."""
 
     files: int = 4096
     file_bytes: int = 64 * _GIB
     total_bytes: int = 128 * _GIB
+    allow_code: bool = False
 
 
 def check_path(path: str) -> PurePosixPath:
@@ -55,6 +56,12 @@ def check_path(path: str) -> PurePosixPath:
                 path=path[:200],
             )
     return PurePosixPath(path)
+
+
+def check_inside(path: str) -> None:
+    """Refuse a name that could mean a place outside, whether its file is wanted or not. Raises InvalidRequest."""
+    if path.startswith("/") or "\\" in path or ".." in path.split("/") or not path.isprintable():
+        raise InvalidRequest(f"{path[:200]!r} leads out of the model's directory", path=path[:200])
 
 
 def check_entry(path: str, mode: int) -> None:

@@ -14,7 +14,7 @@ from control_plane.ports import OnnxInspector, Publication
 from tests.doubles.clock import FixedClock
 from tests.doubles.inspector import KnownInspector
 
-BACKENDS = frozenset({"python", "onnxruntime", "text_generation"})
+BACKENDS = frozenset({"python", "onnxruntime", "text_encoder", "text_generation"})
 MLP_CONFIG = """
 backend: "onnxruntime"
 max_batch_size: 16
@@ -52,7 +52,11 @@ class Workshop:
     ) -> Workshop:
         clock = FixedClock()
         abilities = Abilities(BACKENDS, has_gpu)
-        return cls(state, LocalRepository(state, inspector or KnownInspector(), clock, abilities, limits), clock)
+        repository = LocalRepository(state, inspector or KnownInspector(), clock, abilities, limits)
+        return cls(state, repository, clock)
+
+    def with_code_allowed(self) -> Workshop:
+        return Workshop.open(self.state, limits=ImportLimits(allow_code=True))
 
     async def publish(
         self,
@@ -61,9 +65,8 @@ class Workshop:
         number: int = 1,
         *,
         description: Description | None = None,
-        allow_code: bool = False,
     ) -> Revision:
-        publication = Publication(model, number, source, source.name, "key_1", description, allow_code)
+        publication = Publication(model, number, source, source.name, "key_1", description)
         return await self.repository.publish(publication)
 
     def folder(self, revision: Revision) -> Path:

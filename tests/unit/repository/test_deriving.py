@@ -114,7 +114,7 @@ async def test_a_model_with_a_fixed_first_axis_takes_no_batches(workshop: Worksh
 
 async def test_a_python_model_decides_itself_on_batches(workshop: Workshop, tmp_path: Path) -> None:
     source = write_directory(tmp_path / "m", {"config.pbtxt": PYTHON_CONFIG, "1/model.py": "x = 1\n"})
-    base = await workshop.publish(source, allow_code=True)
+    base = await workshop.with_code_allowed().publish(source)
 
     assert (await workshop.repository.derive(base, 2, LoadOptions(max_batch_size=2), "k")).signature.max_batch_size == 2
     with pytest.raises(InvalidRequest, match="a python model decides itself"):

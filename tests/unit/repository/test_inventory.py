@@ -109,7 +109,7 @@ async def test_a_changed_file_is_found_by_its_hash(workshop: Workshop, mlp: Path
 
 async def test_python_s_cache_is_no_fault(workshop: Workshop, tmp_path: Path) -> None:
     source = write_directory(tmp_path / "m", {"config.pbtxt": PYTHON_CONFIG, "1/model.py": "x = 1\n"})
-    revision = await workshop.publish(source, allow_code=True)
+    revision = await workshop.with_code_allowed().publish(source)
     write_directory(workshop.folder(revision), {"1/__pycache__/model.pyc": b"x"})
 
     assert await workshop.repository.verify(revision) == ()

@@ -228,7 +228,7 @@ async def test_a_state_directory_that_triton_s_shell_would_split_is_refused(tmp_
 async def test_code_is_published_where_it_is_allowed(workshop: Workshop, tmp_path: Path) -> None:
     source = write_directory(tmp_path / "m", {"config.pbtxt": PYTHON_CONFIG, "1/model.py": "class Model: pass\n"})
 
-    revision = await workshop.publish(source, allow_code=True)
+    revision = await workshop.with_code_allowed().publish(source)
 
     assert revision.backend == "python"
     assert await workshop.repository.revisions() == (revision,)

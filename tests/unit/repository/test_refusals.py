@@ -15,14 +15,14 @@ from control_plane.domain.models import Signature, TensorSpec
 from control_plane.gateways.repository.safety import check_path
 from control_plane.ports import OnnxModel
 from tests.doubles.inspector import KnownInspector
-from tests.unit.repository.directories import MLP_CONFIG, ONNX, PYTHON_CONFIG, Workshop, write_directory
+from tests.unit.repository.directories import BACKENDS, MLP_CONFIG, ONNX, PYTHON_CONFIG, Workshop, write_directory
 
 MLP_FILES: Mapping[str, bytes | str] = {"config.pbtxt": MLP_CONFIG, "1/model.onnx": ONNX}
 
 
-async def refusal(workshop: Workshop, source: Path, *, allow_code: bool = False) -> DomainError:
+async def refusal(workshop: Workshop, source: Path) -> DomainError:
     with pytest.raises(DomainError) as caught:
-        await workshop.publish(source, allow_code=allow_code)
+        await workshop.publish(source)
     assert workshop.is_untouched()
     assert str(workshop.state) not in caught.value.message
     return caught.value
@@ -77,7 +77,7 @@ async def test_a_backend_that_is_not_here_is_unsupported_and_the_known_ones_are_
     error = await refusal(workshop, write_directory(tmp_path / "m", {**MLP_FILES, "config.pbtxt": config}))
 
     assert isinstance(error, Unsupported)
-    assert error.details == {"requires": "tensorflow", "known": ["onnxruntime", "python", "text_generation"]}
+    assert error.details == {"requires": "tensorflow", "known": sorted(BACKENDS)}
 
 
 async def test_a_gpu_model_on_a_machine_without_gpu_is_unsupported(workshop: Workshop, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ async def test_a_scalar_output_of_a_bare_file_says_how_to_serve_it(tmp_path: Pat
 DIRECTORIES: dict[str, tuple[Mapping[str, bytes | str], str]] = {
     "two versions": ({**MLP_FILES, "2/model.onnx": ONNX}, "has 2 versions"),
     "no version": ({"config.pbtxt": MLP_CONFIG}, "no version folder"),
-    "nothing": ({"README.md": "hello"}, "neither config.pbtxt nor 1/model.onnx"),
+    "nothing": ({"README.md": "hello"}, "is no model that can be imported: give a Triton model directory"),
     "no model": ({"config.pbtxt": MLP_CONFIG, "1/other.onnx": ONNX}, "must hold model.onnx"),
     "hidden file": ({**MLP_FILES, ".ssh/key": "x"}, "not hidden"),
     "odd name": ({**MLP_FILES, "1/a;b": "x"}, "cannot be the name"),
@@ -175,7 +175,7 @@ async def test_links_and_special_files_are_refused_even_where_code_is_allowed(
     source = write_directory(tmp_path / "m", MLP_FILES)
     plant(source)
 
-    error = await refusal(workshop, source, allow_code=True)
+    error = await refusal(workshop.with_code_allowed(), source)
 
     with pytest.raises(InvalidRequest, match=sentence):
         raise error
@@ -217,4 +217,4 @@ def test_a_file_may_not_be_written_outside(path: str) -> None:
 async def test_a_python_model_needs_its_code(workshop: Workshop, tmp_path: Path) -> None:
     source = write_directory(tmp_path / "m", {"config.pbtxt": PYTHON_CONFIG, "1/weights.safetensors": b"x"})
 
-    assert "must hold model.py" in (await refusal(workshop, source, allow_code=True)).message
+    assert "must hold model.py" in (await refusal(workshop.with_code_allowed(), source)).message

@@ -131,7 +131,7 @@ def another_context(source: Path) -> None:
     [
         (no_json, r"tokenizer\.json is not JSON"),
         (no_tokenizer, "is no Hugging Face tokenizer"),
-        (another_context, r"says context_length 4096, generation\.json says 256"),
+        (another_context, r"says context_length 4096, 1/generation\.json says 256"),
     ],
 )
 async def test_files_that_contradict_each_other_are_refused(

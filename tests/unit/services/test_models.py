@@ -10,7 +10,7 @@ import pytest
 from control_plane.domain.errors import Conflict, EngineFailed, InvalidRequest, ModelNotFound, Unsupported
 from control_plane.domain.models import LoadOptions, ModelFilter, ModelKind, ModelState
 from control_plane.domain.paging import Page
-from control_plane.services.models import Import
+from control_plane.services.publishing import NewRevision
 from tests.doubles.repository import tensor_revision, text_revision
 from tests.doubles.services import make_world
 
@@ -131,10 +131,10 @@ async def test_where_fallback_is_allowed_a_gpu_load_with_other_settings_runs_on_
 
 async def test_an_import_is_unloaded_and_the_next_one_a_revision_that_moves_nothing() -> None:
     world = await make_world()
-    wanted = Import("mlp", Path("model.onnx"), "upload")
+    wanted = NewRevision("mlp", Path("model.onnx"), "upload")
 
-    first = await world.services.models.import_model(wanted, None)
-    second = await world.services.models.import_model(wanted, None)
+    first = await world.services.models.add(wanted)
+    second = await world.services.models.add(wanted)
 
     model = world.services.catalog.get("mlp")
     assert (first.number, second.number) == (1, 2)
@@ -151,14 +151,14 @@ async def test_a_model_that_ships_cannot_be_purged() -> None:
 
 async def test_a_purged_model_is_gone_and_its_revision_numbers_stay_used() -> None:
     world = await make_world()
-    wanted = Import("mlp", Path("model.onnx"), "upload")
-    await world.services.models.import_model(wanted, None)
+    wanted = NewRevision("mlp", Path("model.onnx"), "upload")
+    await world.services.models.add(wanted)
 
     await world.services.models.purge("mlp")
 
     with pytest.raises(ModelNotFound):
         world.services.catalog.get("mlp")
-    assert (await world.services.models.import_model(wanted, None)).number == 2
+    assert (await world.services.models.add(wanted)).number == 2
 
 
 async def test_concurrent_loads_of_one_model_load_it_once() -> None:

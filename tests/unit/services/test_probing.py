@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from control_plane.domain.errors import DomainError, EngineCrashed, EngineFailed, TimedOut, Unavailable
-from control_plane.domain.models import HealthStatus
-from control_plane.domain.tensors import Inference, Prediction
-from control_plane.services.probing import Prober
+from control_plane.domain.models import HealthStatus, Signature, TensorSpec
+from control_plane.domain.tensors import Inference, Prediction, text_tensor
+from control_plane.services.probing import Prober, probe_request
 from tests.doubles.clock import FixedClock
 from tests.doubles.repository import tensor_revision
 from tests.doubles.triton import InMemoryTriton
@@ -43,3 +43,14 @@ async def test_only_a_model_that_answers_nobody_is_dead(
 ) -> None:
     prober = Prober(FailingTriton(failure, answers_others=answers_others), FixedClock())
     assert (await prober.probe(tensor_revision("mlp"))).status is expected
+
+
+def test_a_text_encoder_is_asked_for_one_empty_text() -> None:
+    signature = Signature(
+        (TensorSpec("text_input", "BYTES", (-1, 1)),), (TensorSpec("embedding", "FP32", (-1, 4)),), 64
+    )
+    inference = probe_request(tensor_revision("minilm", backend="text_encoder", signature=signature))
+    assert inference is not None
+    (given,) = inference.inputs
+    assert (given.name, given.datatype, given.shape) == ("text_input", "BYTES", (1, 1))
+    assert given.raw == text_tensor("text_input", "").raw

@@ -9,11 +9,11 @@ import pytest
 
 from control_plane.domain.errors import DomainError, EngineCrashed, ModelNotFound, TimedOut, Unavailable
 from control_plane.domain.models import Health, HealthStatus, ModelState
-from control_plane.services.models import Import
+from control_plane.services.publishing import NewRevision
 from tests.doubles.repository import tensor_revision, text_revision
 from tests.doubles.services import World, make_world
 
-MLP = Import("mlp", Path("model.onnx"), "upload")
+MLP = NewRevision("mlp", Path("model.onnx"), "upload")
 
 
 async def held(world: World, first: str, *others: str) -> list[object]:
@@ -30,7 +30,7 @@ async def held(world: World, first: str, *others: str) -> list[object]:
 @pytest.mark.parametrize("verb", ["load", "unload", "purge"])
 async def test_what_waits_for_a_purge_finds_the_model_gone(verb: str) -> None:
     world = await make_world()
-    await world.services.models.import_model(MLP, None)
+    await world.services.models.add(MLP)
 
     purged, refused = await held(world, "purge", verb)
 
@@ -41,31 +41,42 @@ async def test_what_waits_for_a_purge_finds_the_model_gone(verb: str) -> None:
 async def test_a_purge_that_waits_for_an_import_deletes_its_revision_too() -> None:
     world = await make_world()
     models = world.services.models
-    await models.import_model(MLP, None)
+    await models.add(MLP)
 
-    await asyncio.gather(models.import_model(MLP, None), models.purge("mlp"))
+    await asyncio.gather(models.add(MLP), models.purge("mlp"))
 
     await models.open()  # what is left on disk would come back now
     with pytest.raises(ModelNotFound):
         world.services.catalog.get("mlp")
 
 
-@pytest.mark.parametrize("verb", ["purge", "import_model"])
-async def test_a_change_whose_caller_leaves_is_finished(verb: str) -> None:
+async def test_a_purge_whose_caller_leaves_is_finished() -> None:
     world = await make_world()
     models = world.services.models
-    if verb == "purge":
-        await models.import_model(MLP, None)
-        await models.load("mlp")
-        world.triton.loads_go_on.clear()
-    asking = asyncio.create_task(models.purge("mlp") if verb == "purge" else models.import_model(MLP, None))
+    await models.add(MLP)
+    await models.load("mlp")
+    world.triton.loads_go_on.clear()
+    asking = asyncio.create_task(models.purge("mlp"))
     await asyncio.sleep(0)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     world.triton.loads_go_on.set()
     await asyncio.sleep(0.01)
 
-    assert (world.services.catalog.record("mlp") is None) == (verb == "purge")
+    assert world.services.catalog.record("mlp") is None
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_publication_that_is_interrupted_is_whole_or_leaves_nothing(turns: int) -> None:
+    world = await make_world()
+    asking = asyncio.create_task(world.services.models.add(MLP))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+    assert (world.services.catalog.record("mlp") is None) == asking.cancelled()
+    assert list(world.services.catalog.numbers("mlp")) == ([] if asking.cancelled() else [1])
 
 
 async def test_a_model_unloaded_while_triton_starts_stays_unloaded() -> None:
@@ -89,7 +100,7 @@ async def test_a_model_unloaded_while_triton_starts_stays_unloaded() -> None:
 async def test_a_model_purged_while_triton_starts_harms_no_other() -> None:
     world = await make_world(text_revision("coder"))
     models = world.services.models
-    await models.import_model(MLP, None)
+    await models.add(MLP)
     await models.load("mlp")
     await models.load("coder")
     world.triton.loads_go_on.clear()
@@ -120,7 +131,7 @@ async def test_a_model_loaded_while_triton_starts_is_still_loaded_afterwards() -
 async def test_a_late_sign_of_death_does_not_touch_what_is_unloaded_or_gone() -> None:
     world = await make_world()
     models, reconciler = world.services.models, world.services.inference.reconciler
-    revision = await models.import_model(MLP, None)
+    revision = await models.add(MLP)
     await models.load("mlp")
     await models.unload("mlp")
 
