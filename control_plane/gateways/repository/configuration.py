@@ -22,6 +22,7 @@ _BACKEND_OF_PLATFORM = {
 MODEL_FILES = {
     "onnxruntime": "model.onnx",
     "text_generation": "model.onnx",
+    "text_encoder": "model.onnx",
     "tensorrt": "model.plan",
     "python": "model.py",
     "pytorch": "model.pt",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from control_plane.domain.errors import InvalidRequest
-from control_plane.domain.models import Description, ModelKind
+from control_plane.domain.models import Description
 from control_plane.gateways.repository.configuration import (
     ENSEMBLE,
     MODEL_FILES,
@@ -18,11 +18,17 @@ from control_plane.gateways.repository.descriptions import read_carried
 from control_plane.gateways.repository.layout import CONFIG, MANIFEST, MODEL_FILE, VERSION
 from control_plane.gateways.repository.pbtxt import ModelConfig, parse_config
 from control_plane.gateways.repository.signatures import check_agreement, complete_tensors, config_for
-from control_plane.gateways.repository.text_models import BACKEND as TEXT
-from control_plane.gateways.repository.text_models import check_text_config, check_text_graph, read_generation_facts
+from control_plane.gateways.repository.text_encoders import EncoderFacts
+from control_plane.gateways.repository.text_files import TextFacts
+from control_plane.gateways.repository.text_models import GenerationFacts
 from control_plane.ports import OnnxModel
 
 _ONNX = "onnxruntime"
+# By backend. Their files make a directory without a configuration one of theirs; a graph alone is onnxruntime's.
+_TEXT: dict[str, type[EncoderFacts] | type[GenerationFacts]] = {
+    EncoderFacts.BACKEND: EncoderFacts,
+    GenerationFacts.BACKEND: GenerationFacts,
+}
 _CONFIG_BYTES_MAX = 2**20
 
 
@@ -44,13 +50,22 @@ class Draft:
     description: Description | None
 
     @property
+    def backend(self) -> str:
+        if self.config is not None:
+            return str(self.config.backend)
+        return next(iter(_signs(self.stage)), _ONNX)
+
+    @property
     def onnx_file(self) -> Path | None:
-        """The graph to inspect. Raises InvalidRequest where the model's file is not there."""
-        backend = _ONNX if self.config is None else self.config.backend
-        if backend not in (_ONNX, TEXT):
+        """The graph to inspect, for a backend that runs one."""
+        if self.backend != _ONNX and self.backend not in _TEXT:
             return None
-        name = self.config.default_model_filename if self.config and backend == _ONNX else ""
+        name = self.config.default_model_filename if self.config and self.backend == _ONNX else ""
         return self.stage / VERSION / (name or "model.onnx")
+
+    def text_facts(self) -> TextFacts | None:
+        """For a text backend. Raises InvalidRequest."""
+        return _TEXT[self.backend].read(self.stage) if self.backend in _TEXT else None
 
 
 def open_draft(stage: Path, target: Target) -> Draft:
@@ -64,8 +79,8 @@ def open_draft(stage: Path, target: Target) -> Draft:
         config = _read_config(stage / CONFIG)
         settle_config(config, target.directory, target.abilities, target.neighbours)
         _check_files(stage, config)
-    elif not (stage / MODEL_FILE).is_file():
-        raise InvalidRequest(f"the model directory has neither {CONFIG} nor {MODEL_FILE}")
+    else:
+        _check_unconfigured(stage)
     return Draft(stage, config, description)
 
 
@@ -73,12 +88,12 @@ def settle_draft(
     draft: Draft, target: Target, onnx: OnnxModel | None, description: Description | None
 ) -> tuple[ModelConfig, Description]:
     """The configuration and description to publish; `description` overrides the import's own. Raises InvalidRequest."""
-    config = draft.config
+    config, facts = draft.config, draft.text_facts()
     if config is None:
         assert onnx is not None
-        config = config_for(onnx.signature)
+        config = config_for(onnx.signature) if facts is None else facts.config()
         settle_config(config, target.directory, target.abilities, target.neighbours)
-    described = description or draft.description or _default_description(config)
+    described = description or draft.description or (Description() if facts is None else facts.description)
     if onnx is not None:
         described = _counted(described, onnx)
     if onnx is not None and config.backend == _ONNX:
@@ -87,8 +102,9 @@ def settle_draft(
         check_agreement(config, onnx.signature)
     else:
         check_tensors(config)
-    if config.backend == TEXT:
-        described = _settle_text(draft.stage, config, onnx, described)
+    if facts is not None and onnx is not None:
+        facts.check(config, onnx.signature)
+        described = _with_length(described, facts)
     return config, described
 
 
@@ -96,6 +112,21 @@ def _read_config(file: Path) -> ModelConfig:
     if file.stat().st_size > _CONFIG_BYTES_MAX:
         raise InvalidRequest(f"{CONFIG} is over {_CONFIG_BYTES_MAX} bytes")
     return parse_config(file.read_bytes())
+
+
+def _check_unconfigured(stage: Path) -> None:
+    """Raises InvalidRequest where the files do not tell what the model is."""
+    if not (stage / MODEL_FILE).is_file():
+        raise InvalidRequest(f"the model directory has neither {CONFIG} nor {MODEL_FILE}")
+    signs = _signs(stage)
+    if len(signs) > 1:
+        files = " and ".join(signs.values())
+        raise InvalidRequest(f"the model directory holds {files}; keep the one that says what it is")
+
+
+def _signs(stage: Path) -> dict[str, str]:
+    """The text backends whose files are there, and the files."""
+    return {backend: facts.FILE for backend, facts in _TEXT.items() if (stage / facts.FILE).is_file()}
 
 
 def _check_files(stage: Path, config: ModelConfig) -> None:
@@ -111,25 +142,14 @@ def _check_files(stage: Path, config: ModelConfig) -> None:
         raise InvalidRequest(f"the version folder of a {config.backend} model must hold {name}")
 
 
-def _default_description(config: ModelConfig) -> Description:
-    if config.backend == TEXT:
-        return Description(kind=ModelKind.TRANSFORMER, tasks=("text_generation",))
-    return Description()
-
-
 def _counted(description: Description, onnx: OnnxModel) -> Description:
     parameters = onnx.parameters if description.parameters is None else description.parameters
     return replace(description, parameters=parameters, dtype=description.dtype or onnx.dtype)
 
 
-def _settle_text(stage: Path, config: ModelConfig, onnx: OnnxModel | None, described: Description) -> Description:
-    facts = read_generation_facts(stage)
-    check_text_config(config)
-    if onnx is not None:
-        check_text_graph(onnx.signature, facts)
-    context_length = facts["context_length"]
-    if described.context_length not in (None, context_length):
-        raise InvalidRequest(
-            f"{MANIFEST} says context_length {described.context_length}, generation.json says {context_length}"
-        )
-    return replace(described, context_length=context_length)
+def _with_length(description: Description, facts: TextFacts) -> Description:
+    """Raises InvalidRequest where the two disagree."""
+    length = facts.description.context_length
+    if description.context_length not in (None, length):
+        raise InvalidRequest(f"{MANIFEST} says context_length {description.context_length}, {facts.FILE} says {length}")
+    return replace(description, context_length=length)

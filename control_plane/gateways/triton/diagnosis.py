@@ -30,7 +30,7 @@ from control_plane.gateways.triton.supervisor import Supervisor
 from control_plane.ports import Clock
 
 Check = Callable[[TritonConfig], Awaitable[Finding]]
-EXPECTED_BACKENDS = frozenset({"probe", "onnxruntime", "text_generation"})
+EXPECTED_BACKENDS = frozenset({"probe", "onnxruntime", "text_generation", "text_encoder"})
 SHARED_MEMORY_MIN_BYTES = 64 * 2**20  # 1 MiB a model instance at rest; tensors in flight come on top
 DISK_MIN_BYTES = 2 * 2**30
 ROUND_TRIP_S = 60
