@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from control_plane.ports import Events
 from control_plane.services.access import Access
 from control_plane.services.catalog import Catalog
 from control_plane.services.health import HealthService
 from control_plane.services.inference import InferenceService
+from control_plane.services.jobs import JobService
 from control_plane.services.models import Models
 from control_plane.services.monitoring import Monitoring
 
@@ -19,4 +21,6 @@ class Services:
     catalog: Catalog
     inference: InferenceService
     health: HealthService
+    jobs: JobService
+    events: Events
     monitoring: Monitoring
