@@ -33,10 +33,17 @@ class InvalidModel(ValueError):
 
 
 def inspect(path: Path) -> Inspected:
-    """Open an ONNX file with every optimization off, in this process; call it in one that may die.
+    """Open a stranger's ONNX file in this process, which is confined from then on; call it in one that may die.
 
     Raises: InvalidModel.
     """
+    beside_bytes = sum(entry.stat().st_size for entry in path.parent.iterdir() if entry.is_file())
+    confine(max(path.stat().st_size, beside_bytes))
+    return describe(path)
+
+
+def describe(path: Path) -> Inspected:
+    """Open an ONNX file with every optimization off. Raises: InvalidModel."""
     facts = _facts(path)
     session = _open(path)
     inputs = _tensors("input", session.get_inputs())
@@ -55,8 +62,6 @@ def _facts(path: Path) -> GraphFacts:
     size_bytes = path.stat().st_size
     if size_bytes > GRAPH_BYTES_MAX:
         raise InvalidModel(f"the graph is {size_bytes} bytes; at most {GRAPH_BYTES_MAX} fit into one ONNX file")
-    beside_bytes = sum(entry.stat().st_size for entry in path.parent.iterdir() if entry.is_file())
-    confine(max(size_bytes, beside_bytes))
     try:
         facts = read_graph(path.read_bytes())
     except BrokenGraph as error:

@@ -1,0 +1,137 @@
+"""Does a graph of tensors answer as the model it was made of, on the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from converters.checks.results import FP32_DIFFERENCE_MAX, Check
+from converters.contract import ConversionRequest, TensorFact
+from converters.formats import TORCH_FILES, Artifact
+from converters.graph_files import first_line
+from converters.recipe import OutOfTolerance, Refused
+from converters.tensor_samples import batches, calibration_rows, sample
+from converters.torch_modules import Run, open_torch
+
+# Several sizes, so that a size which was baked into the graph is found; a graph with a fixed first axis ignores them.
+_BATCHES = (1, 3, 16)
+_CALIBRATION_BATCH, _CALIBRATION_ROWS_MAX = 8, 128
+
+
+def check_tensors(original: Artifact, made: Artifact, request: ConversionRequest, *, is_exact: bool) -> list[Check]:
+    """The largest difference, the agreement of contract 0.4, and the same first class where there are classes.
+
+    Raises: OutOfTolerance, Refused.
+    """
+    from converters.inspection import InvalidModel, describe
+
+    try:
+        facts = describe(made.graph).inputs
+    except InvalidModel as error:
+        raise OutOfTolerance(f"the converted graph does not open: {error}") from error
+    expected, given = _open(original), _open_graph(made.graph)
+    pairs = [pair for arrays in _inputs(facts, request) for pair in _answers(expected, given, arrays)]
+    samples = sum(len(reference) if reference.ndim else 1 for position, reference, _ in pairs if position == 0)
+    found = [
+        Check("difference", _difference(pairs), samples, limit=FP32_DIFFERENCE_MAX if is_exact else None),
+        Check("agreement", _agreement(pairs), samples),
+    ]
+    classes = _same_class(pairs)
+    return [*found, Check("top1_agreement", classes, samples)] if classes is not None else found
+
+
+def _open(original: Artifact) -> Run:
+    return open_torch(original) if original.format.value in TORCH_FILES else _open_graph(original.graph)
+
+
+def _open_graph(graph: Path) -> Run:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except (failures.Fail, failures.InvalidGraph, failures.NotImplemented, RuntimeError) as error:
+        raise Refused(f"onnxruntime cannot open the graph: {first_line(error)}") from error
+
+    def run(arrays: Mapping[str, Any]) -> list[Any]:
+        try:
+            return list(session.run(None, dict(arrays)))
+        except (failures.Fail, failures.InvalidArgument, failures.RuntimeException, RuntimeError) as error:
+            raise Refused(f"the graph does not take such inputs: {first_line(error)}") from error
+
+    return run
+
+
+def _inputs(facts: Sequence[TensorFact], request: ConversionRequest) -> list[dict[str, Any]]:
+    if request.calibration:
+        rows = calibration_rows(Path(request.calibration), facts)
+        few = {name: array[:_CALIBRATION_ROWS_MAX] for name, array in rows.items()}
+        return list(batches(few, facts, _CALIBRATION_BATCH))
+    return [sample(facts, batch, seed=batch) for batch in _BATCHES]
+
+
+def _answers(expected: Run, given: Run, arrays: Mapping[str, Any]) -> list[tuple[int, Any, Any]]:
+    """(position, reference, candidate) of each output. Raises: Refused when the source itself takes no such inputs."""
+    try:
+        references = expected(arrays)
+    except Refused as error:
+        raise Refused(
+            f"the model cannot be checked, since its source refuses what was tried ({error}); "
+            "give inputs that it takes with --calibration FILE.npz"
+        ) from error
+    try:
+        candidates = given(arrays)
+    except Refused as error:
+        raise OutOfTolerance(f"the converted model refuses what its source takes: {error}") from error
+    if [reference.shape for reference in references] != [candidate.shape for candidate in candidates]:
+        raise OutOfTolerance(
+            "the converted model gives other shapes than its source",
+            source=[list(reference.shape) for reference in references],
+            converted=[list(candidate.shape) for candidate in candidates],
+        )
+    return [
+        (position, *_comparable(reference, candidate))
+        for position, (reference, candidate) in enumerate(zip(references, candidates, strict=True))
+    ]
+
+
+def _comparable(reference: Any, candidate: Any) -> tuple[Any, Any]:
+    """Both as float64, zero where the source itself is infinite; raises OutOfTolerance where only the candidate is."""
+    import numpy as np
+
+    if reference.dtype.kind in "OSU":
+        return np.zeros(reference.shape), (reference != candidate).astype(np.float64)
+    reference, candidate = reference.astype(np.float64), candidate.astype(np.float64)
+    endless = ~np.isfinite(reference)
+    if not np.isfinite(candidate[~endless]).all():
+        raise OutOfTolerance("the converted model gives values that are not finite where its source gives numbers")
+    return np.where(endless, 0.0, reference), np.where(endless, 0.0, candidate)
+
+
+def _difference(pairs: Sequence[tuple[int, Any, Any]]) -> float:
+    return max(
+        float(abs(candidate - reference).max(initial=0.0) / max(1.0, abs(reference).max(initial=0.0)))
+        for _, reference, candidate in pairs
+    )
+
+
+def _agreement(pairs: Sequence[tuple[int, Any, Any]]) -> float:
+    """1 - min(1, |c - b| / |b|), over all outputs of all inputs."""
+    apart = sum(float(((candidate - reference) ** 2).sum()) for _, reference, candidate in pairs)
+    whole = sum(float((reference**2).sum()) for _, reference, _ in pairs)
+    if whole == 0.0:
+        return 1.0 if apart == 0.0 else 0.0
+    return float(1.0 - min(1.0, (apart / whole) ** 0.5))
+
+
+def _same_class(pairs: Sequence[tuple[int, Any, Any]]) -> float | None:
+    """The share of rows whose first output has its largest value at the same place; None where it has no classes."""
+    rows = [(reference, candidate) for position, reference, candidate in pairs if position == 0]
+    if any(reference.ndim != 2 or reference.shape[1] < 2 for reference, _ in rows):
+        return None
+    same = sum(int((reference.argmax(1) == candidate.argmax(1)).sum()) for reference, candidate in rows)
+    return same / sum(len(reference) for reference, _ in rows)

@@ -1,0 +1,72 @@
+"""Reading and writing the model.onnx of an artifact, for recipes that change graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from converters.contract import Facts
+from converters.formats import GRAPH, Artifact
+from converters.graph import read_graph
+from converters.recipe import Refused
+
+WEIGHTS_FILE = f"{GRAPH}.data"
+# A protobuf ends at 2 GiB; the graph itself needs some of it.
+_INLINE_BYTES_MAX = 2**31 - 2**28
+
+
+def load_graph(source: Artifact) -> Any:
+    """The `onnx.ModelProto` with its weights, without the shapes that its exporter noted inside.
+
+    Those shapes are left out because they name the tensors of the graph as it was: after a change they disagree.
+    Raises: Refused.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(source.graph)
+    except (DecodeError, OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
+        raise Refused(f"{GRAPH} cannot be read: {first_line(error)}") from error
+    del model.graph.value_info[:]
+    return model
+
+
+def save_graph(model: Any, target: Path) -> Path:
+    """Write model.onnx into the folder `target`; weights that do not fit into one file go beside it."""
+    import onnx
+
+    graph = target / GRAPH
+    if model.ByteSize() <= _INLINE_BYTES_MAX:
+        onnx.save(model, graph)
+    else:
+        onnx.save(model, graph, save_as_external_data=True, all_tensors_to_one_file=True, location=WEIGHTS_FILE)
+    return graph
+
+
+def facts_of(graph: Path, before: Facts) -> Facts:
+    """What is known of the model, with the weights counted anew."""
+    counted = read_graph(graph.read_bytes())
+    return replace(before, parameters=counted.parameters, dtype=counted.dtype)
+
+
+def first_line(error: BaseException) -> str:
+    """The first sentence of a library's error, short enough for one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0].partition(". ")[0] if lines else type(error).__name__)[:300]
+
+
+def attempt(what: str, change: Callable[[], Any]) -> Any:
+    """The answer of a library's call; what it raises for a graph that it cannot treat becomes a Refused."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+    try:
+        return change()
+    except (
+        *(failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.NotImplemented),
+        *(failures.RuntimeException, failures.InvalidProtobuf),
+        *(RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError),
+    ) as error:
+        raise Refused(f"{what}: {first_line(error)}") from error

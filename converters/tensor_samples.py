@@ -1,0 +1,93 @@
+"""Inputs to try a tensor model on: reproducible, and of values that most models can take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from converters.contract import TensorFact
+from converters.recipe import Refused
+
+DTYPES = {"FP32": "float32", "FP64": "float64", "FP16": "float16", "BOOL": "bool", "INT8": "int8", "INT16": "int16",
+          "INT32": "int32", "INT64": "int64", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32",
+          "UINT64": "uint64"}  # fmt: skip
+BATCH = 2
+# A free axis that is no batch may be an image's side or a text's length: enough for a few strided convolutions.
+AXIS = 32
+_SEED = 2026
+
+
+def sample(facts: Sequence[TensorFact], batch: int = BATCH, axis: int = AXIS, seed: int = _SEED) -> dict[str, Any]:
+    """One array for each input. Whole numbers are 0 or 1, so that they are in every vocabulary; masks are all ones.
+
+    Raises: Refused for strings, which have no sane random value.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    arrays = {}
+    for fact in facts:
+        if fact.datatype not in DTYPES:
+            raise Refused(f"the input {fact.name!r} is {fact.datatype}: such inputs cannot be tried without examples")
+        shape = [_size(position, size, batch, axis) for position, size in enumerate(fact.shape)]
+        dtype = np.dtype(DTYPES[fact.datatype])
+        if dtype.kind == "f":
+            arrays[fact.name] = random.standard_normal(shape).astype(dtype)
+        elif "mask" in fact.name.lower():
+            arrays[fact.name] = np.ones(shape, dtype)
+        else:
+            arrays[fact.name] = random.integers(0, 2, shape).astype(dtype)
+    return arrays
+
+
+def _size(position: int, size: int, batch: int, axis: int) -> int:
+    if size >= 0:
+        return size
+    return batch if position == 0 else axis
+
+
+def calibration_rows(file: Path, facts: Sequence[TensorFact]) -> dict[str, Any]:
+    """The arrays of an .npz, one for each input, [rows, ...]. Raises: Refused for what does not fit the inputs."""
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise Refused("the calibration file must be an .npz of arrays (numpy.savez), one for each input") from error
+    missing = {fact.name for fact in facts} - set(arrays)
+    if missing:
+        raise Refused(f"the calibration file has no array {min(missing)!r}; it has: {', '.join(sorted(arrays))}")
+    rows = {len(arrays[fact.name]) if arrays[fact.name].ndim else 0 for fact in facts}
+    if len(rows) != 1 or rows == {0}:
+        raise Refused(f"the calibration arrays must have equally many rows, at least one; they have {sorted(rows)}")
+    return {fact.name: _fitting(arrays[fact.name], fact) for fact in facts}
+
+
+def _fitting(array: Any, fact: TensorFact) -> Any:
+    rest = fact.shape[1:]
+    fits = array.ndim == len(fact.shape) and all(
+        wanted in (-1, found) for wanted, found in zip(rest, array.shape[1:], strict=True)
+    )
+    if not fits or fact.datatype not in DTYPES:
+        raise Refused(
+            f"the calibration array {fact.name!r} has the shape {list(array.shape)}; "
+            f"{fact.datatype} of [rows, {', '.join(map(str, rest))}] was expected"
+        )
+    converted = array.astype(DTYPES[fact.datatype])
+    if converted.dtype.kind == "f" and not math.isfinite(float(abs(converted).max(initial=0))):
+        raise Refused(f"the calibration array {fact.name!r} holds values that are not finite")
+    return converted
+
+
+def batches(rows: Mapping[str, Any], facts: Sequence[TensorFact], size: int) -> Iterator[dict[str, Any]]:
+    """Slices of `size` rows; where the model's first axis is fixed, slices of just that many."""
+    fixed = {fact.shape[0] for fact in facts if fact.shape and fact.shape[0] >= 0}
+    count = len(next(iter(rows.values())))
+    step = fixed.pop() if fixed else min(size, count)
+    for start in range(0, count if not fixed else count - step + 1, step):
+        yield {fact.name: rows[fact.name][start : start + step] for fact in facts}
