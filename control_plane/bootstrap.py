@@ -35,6 +35,7 @@ from control_plane.services.catalog import Catalog
 from control_plane.services.health import HealthService
 from control_plane.services.inference import InferenceService
 from control_plane.services.loading import Loader
+from control_plane.services.metering import Meter
 from control_plane.services.models import Machine, Models
 from control_plane.services.monitoring import Monitoring
 from control_plane.services.probing import Prober
@@ -105,10 +106,11 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         machine = Machine(gpu, settings.device_fallback)
         models = Models(catalog, store, repository, loader, triton, publisher, clock, machine)
         reconciler = Reconciler(catalog, loader, triton.control, triton, prober, clock)
-        inference = InferenceService(triton.triton, catalog, models, reconciler, auto_load=settings.auto_load)
+        meter = Meter(clock.seconds)
+        inference = InferenceService(triton.triton, catalog, models, reconciler, meter, auto_load=settings.auto_load)
         health = HealthService(triton, database, catalog, clock, has_gpu=gpu)
         metrics, usage = SqlMetricStore(database), NvidiaGpu() if gpu else NoGpu()
-        monitoring = Monitoring(inference.meter, catalog, triton.control, metrics, clock, usage)
+        monitoring = Monitoring(meter, catalog, triton.control, metrics, clock, usage)
 
         await models.open()
         triton.on_started = _on_started(triton, models, loader, catalog, reconciler)

@@ -73,12 +73,18 @@ class InferenceService:
     """Raises from every method: InvalidRequest, ModelNotFound, ModelNotReady, Unavailable, TimedOut, EngineFailed."""
 
     def __init__(
-        self, triton: Triton, catalog: Catalog, models: Models, reconciler: Reconciler, *, auto_load: bool
+        self,
+        triton: Triton,
+        catalog: Catalog,
+        models: Models,
+        reconciler: Reconciler,
+        meter: Meter,
+        *,
+        auto_load: bool,
     ) -> None:
         self._triton, self._catalog, self._models, self._auto_load = triton, catalog, models, auto_load
-        self.reconciler = reconciler
+        self.reconciler, self.meter = reconciler, meter
         self.tallies: dict[str, InferenceTally] = {}
-        self.meter = Meter()
 
     async def generate(self, generation: Generation) -> Completion:
         """The whole text at once: one request, one response with all tokens."""

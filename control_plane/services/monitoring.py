@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -20,6 +20,7 @@ from control_plane.services.metering import Meter
 
 log = logging.getLogger(__name__)
 UNRECORDED_MAX = 2000  # rollups that wait for a database that does not answer; beyond, the oldest are given up
+LATE_S = 0.01  # a second is closed when it is over for sure: a timer may be early
 IDLE_TICKS = 10  # so often is Triton asked for the queue of an idle revision, lest its probes count as traffic later
 
 
@@ -63,7 +64,6 @@ class Monitoring:
     ) -> None:
         self._meter, self._catalog, self._control = meter, catalog, control
         self._store, self._clock, self._gpu = store, clock, gpu
-        self._second_s = int(clock.seconds())
         self._unrecorded: deque[Rollup] = deque(maxlen=UNRECORDED_MAX)
         self._recording = asyncio.Lock()  # a rollup is either unrecorded or in the store to whoever holds it
         self._told: dict[str, Statistics] = {}  # what Triton said last of each serving directory
@@ -75,7 +75,7 @@ class Monitoring:
     async def watch(self) -> None:
         """Close every second. Runs until cancelled."""
         while True:
-            await asyncio.sleep(1 - self._clock.seconds() % 1)
+            await asyncio.sleep(1 + LATE_S - self._clock.seconds() % 1)
             try:
                 await self.close_second()
             except Exception:  # a fault of ours must not end the counting
@@ -83,24 +83,19 @@ class Monitoring:
 
     async def close_second(self) -> None:
         """Record what was done since the last call. Without traffic nothing is written."""
-        finished = self._finish_second()
-        await self._measure_queues({revision.directory: work for revision, work in finished})
+        taken = self._meter.take()
+        self._unrecorded.extend(taken)
+        await self._measure_queues(taken)
         await self._record()
 
     async def close(self) -> None:
-        """Record the second that is open."""
-        self._finish_second()
+        """Record what is left."""
+        self._unrecorded.extend(self._meter.take())
         await self._record()
 
     def period(self, start: datetime | None, end: datetime | None) -> Period:
         """By default the last 24 hours. Raises InvalidRequest for one that ends before it starts."""
         return period(start, end, self._clock.now())
-
-    def _finish_second(self) -> Sequence[tuple[Revision, Work]]:
-        finished, starts_at_s = self._meter.close(), self._second_s
-        self._second_s = int(self._clock.seconds())
-        self._unrecorded.extend(_rollups(finished, starts_at_s))
-        return finished
 
     async def _record(self) -> None:
         async with self._recording:
@@ -115,22 +110,30 @@ class Monitoring:
                 self._is_recorded = False
                 return
             self._is_recorded = True
-            recorded = set(map(id, waiting))  # a second may have been closed meanwhile
+            recorded = set(map(id, waiting))  # more may wait by now
             self._unrecorded = deque((one for one in self._unrecorded if id(one) not in recorded), UNRECORDED_MAX)
 
-    async def _measure_queues(self, finished: dict[str, Work]) -> None:
+    async def _measure_queues(self, taken: Sequence[Rollup]) -> None:
         """Our process has no queue, Triton has one for each model: what its counters grew by is put to the traffic."""
-        serving = {one.revision.directory for one in self._catalog.statuses() if one.state.serves}
-        self._told = {directory: told for directory, told in self._told.items() if directory in serving}
+        works = {(one.model, one.revision): one.work for one in taken}
+        serving = [status.revision for status in self._catalog.statuses() if status.state.serves]
+        told, self._told = self._told, {}
         self._ticks += 1
-        for directory in serving if self._ticks % IDLE_TICKS == 0 else serving.difference(self._told).union(finished):
-            try:
-                now = await self._control.statistics(directory)
-            except DomainError:
-                continue  # it is not there, or not now: that time is not measured
-            before, self._told[directory] = self._told.get(directory), now
-            if before is not None and (work := finished.get(directory)):
+        for revision in serving:
+            before, work = told.get(revision.directory), works.get((revision.model, revision.number))
+            is_asked = work is not None or before is None or self._ticks % IDLE_TICKS == 0
+            now = await self._queue(revision) if is_asked else None
+            if work and before and now:
                 _add_queue(work, before, now)
+            if latest := now or before:
+                self._told[revision.directory] = latest
+
+    async def _queue(self, revision: Revision) -> Statistics | None:
+        """None where Triton does not tell: that time stays unmeasured."""
+        try:
+            return await self._control.statistics(revision.directory)
+        except DomainError:
+            return None
 
     # questions
 
@@ -164,7 +167,7 @@ class Monitoring:
     async def _work(self, asked: _Asked, wanted: Period) -> Work:
         minutes, seconds = wanted.rollups(asked.known_since, self._clock.seconds())
         async with self._recording:
-            unrecorded = [*self._unrecorded, *_rollups(self._meter.open(), self._second_s)]
+            unrecorded = [*self._unrecorded, *self._meter.look()]
             total = await self._store.total(asked.model, asked.number, minutes, seconds)
         for one in unrecorded:
             is_within = one.starts_at_s in seconds or minute_of(one.starts_at_s) in minutes
@@ -201,10 +204,6 @@ class Monitoring:
                 reasons["triton"] = status.revision.in_public_words(error.message)
                 return None
         return total
-
-
-def _rollups(finished: Iterable[tuple[Revision, Work]], starts_at_s: int) -> list[Rollup]:
-    return [Rollup(revision.model, revision.number, starts_at_s, work) for revision, work in finished]
 
 
 def _add_queue(work: Work, before: Statistics, now: Statistics) -> None:

@@ -17,6 +17,7 @@ from control_plane.services.health import HealthService
 from control_plane.services.inference import InferenceService
 from control_plane.services.jobs import JobService
 from control_plane.services.loading import Loader
+from control_plane.services.metering import Meter
 from control_plane.services.models import Machine, Models
 from control_plane.services.monitoring import Monitoring
 from control_plane.services.probing import Prober
@@ -89,7 +90,8 @@ async def make_world(
     await jobs.open()
     credentials = LocalCredentials(JwtConfig(secret=JWT_SECRET))
     reconciler, metrics = Reconciler(catalog, loader, triton, server, prober, clock), InMemoryMetricStore()
-    inference = InferenceService(triton, catalog, models, reconciler, auto_load=auto_load)
+    meter = Meter(clock.seconds)
+    inference = InferenceService(triton, catalog, models, reconciler, meter, auto_load=auto_load)
     services = Services(
         access=Access(credentials, keys, clock, anonymous_role, user_can_manage=user_can_manage),
         models=models,
@@ -98,7 +100,7 @@ async def make_world(
         health=HealthService(server, database, catalog, clock, has_gpu=False),
         jobs=jobs,
         events=events,
-        monitoring=Monitoring(inference.meter, catalog, triton, metrics, clock, NoGpu()),
+        monitoring=Monitoring(meter, catalog, triton, metrics, clock, NoGpu()),
     )
     return World(services, triton, server, database, clock, credentials, keys, store, metrics, events, workspaces)
 

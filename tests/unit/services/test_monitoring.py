@@ -14,6 +14,7 @@ from control_plane.domain.generation import Generation
 from control_plane.domain.rollups import MINUTES_KEPT_S, Work
 from control_plane.domain.triton import Statistics
 from control_plane.gateways.gpu import NoGpu
+from control_plane.services.metering import HELD_MAX, Meter
 from control_plane.services.monitoring import UNRECORDED_MAX, ModelMetrics, Monitoring
 from tests.doubles.repository import tensor_revision, text_revision
 from tests.doubles.services import World, make_world
@@ -96,7 +97,6 @@ async def test_a_second_counts_from_its_beginning_and_is_found_by_it() -> None:
     noon = world.clock.now()
     await infer(world, "coder")
     world.clock.advance(1)
-    await world.services.monitoring.close_second()
     await infer(world, "coder", "coder")
     assert await counted(world, start=noon) == 3
     assert await counted(world, start=noon + timedelta(seconds=1)) == 2
@@ -159,6 +159,15 @@ async def test_what_waits_for_the_database_is_bounded() -> None:
         world.services.inference.meter.of(revision).failed(0.1, 0)
         await world.services.monitoring.close_second()
     assert await counted(world) == UNRECORDED_MAX
+
+
+def test_what_nobody_takes_is_bounded() -> None:
+    seconds = iter(range(HELD_MAX + 100))
+    meter = Meter(lambda: next(seconds))
+    for _ in range(HELD_MAX + 50):
+        meter.of(text_revision("coder")).failed(0.1, 0)
+    assert [one.starts_at_s for one in meter.take()] == list(range(51, HELD_MAX + 51))
+    assert meter.take() == meter.look() == []
 
 
 async def test_a_question_in_the_middle_of_a_write_counts_everything_once() -> None:
