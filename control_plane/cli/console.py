@@ -84,6 +84,18 @@ def size(size_bytes: int | None) -> str:
     return f"{size_bytes} B"
 
 
+def duration(took_s: float | None) -> str:
+    """0.0123 as 12.3 ms."""
+    if took_s is None:
+        return NOTHING
+    return f"{took_s:.2f} s" if took_s >= 1 else f"{took_s * 1000:.3g} ms"
+
+
+def percent(part: float | None) -> str:
+    """0.25 as 25.0 %."""
+    return NOTHING if part is None else f"{part:.1%}".replace("%", " %")
+
+
 def time(stamp: str | None) -> str:
     """A time of the server's, in this machine's zone, to the second."""
     return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M:%S") if stamp else NOTHING

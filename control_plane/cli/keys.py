@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
@@ -10,26 +9,16 @@ from typing import Annotated
 import typer
 
 from control_plane.cli.console import note, print_json, print_table, time
+from control_plane.cli.durations import seconds
 from control_plane.cli.remote import Remote, with_server
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys, and issue tokens.")
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-LONGEST_S = 100 * 365 * 86_400  # a time further away is a slip, and soon past the year 9999 that a date can hold
 
 
 class RoleName(StrEnum):
     VIEWER = "viewer"
     USER = "user"
     ADMIN = "admin"
-
-
-def seconds(text: str) -> int:
-    """Seconds from 90, 90s, 15m, 12h, 30d or 2w. Raises BadParameter."""
-    found = re.fullmatch(r"([1-9][0-9]{0,8})([smhdw]?)", text)
-    duration_s = int(found[1]) * UNITS_S[found[2] or "s"] if found else 0
-    if not 0 < duration_s <= LONGEST_S:
-        raise typer.BadParameter(f"{text!r} is no duration of at most 100 years; write 90s, 15m, 12h, 30d or 2w")
-    return duration_s
 
 
 Expiry = Annotated[str | None, typer.Option(help="From now: 90s, 15m, 12h, 30d or 2w.", show_default=False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,9 @@ import typer
 
 from control_plane.cli.console import (
     count,
+    duration,
     note,
+    percent,
     print_fields,
     print_json,
     print_table,
@@ -17,11 +20,12 @@ from control_plane.cli.console import (
     size,
     time,
 )
+from control_plane.cli.durations import seconds
 from control_plane.cli.progress import upload_bar
 from control_plane.cli.remote import Remote, with_server
 
 if TYPE_CHECKING:
-    from tritonplane_client.schemas import LoadConfig, RevisionInfo
+    from tritonplane_client.schemas import LoadConfig, MetricsReply, RevisionInfo
 
 app = typer.Typer(no_args_is_help=True, help="List, import, load and unload models.")
 Model = Annotated[str, typer.Argument(help="A model: NAME, NAME:REVISION or NAME@ALIAS.", show_default=False)]
@@ -90,6 +94,23 @@ def revisions(remote: Remote, model: Model) -> None:
     print_table(headings, [_revision_row(revision, aliases) for revision in found["revisions"]])
 
 
+@app.command("metrics")
+@with_server
+def metrics(
+    remote: Remote,
+    model: Model,
+    since: Annotated[str, typer.Option(help="From so long ago: 90s, 15m, 12h, 7d.")] = "24h",
+) -> None:
+    """Show what a model did of late, and what it takes. A bare NAME counts all of its revisions."""
+    start = datetime.now(UTC) - timedelta(seconds=seconds(since))
+    with remote.connect() as server:
+        found = server.metrics(model, start)
+    if remote.as_json:
+        print_json(found)
+        return
+    print_fields(_metrics_rows(found))
+
+
 @app.command("import")
 @with_server
 def import_model(
@@ -145,6 +166,26 @@ def unload(
         print_json(reply)
     else:
         typer.echo(f"{'purged' if purge else 'unloaded'} {model}")
+
+
+def _metrics_rows(found: MetricsReply) -> list[tuple[str, object]]:
+    numbers = found["metrics"]
+    rate = numbers["tokens_per_second"]
+    return [
+        ("model", found["model_id"]),
+        ("from", time(found["start_time"])),
+        ("to", time(found["end_time"])),
+        ("inferences", numbers["inference_count"]),
+        ("errors", f"{numbers['error_count']} ({percent(numbers['error_rate'])})"),
+        ("average", duration(numbers["avg_inference_time"])),
+        ("p50", duration(numbers["p50_inference_time"])),
+        ("p95", duration(numbers["p95_inference_time"])),
+        ("p99", duration(numbers["p99_inference_time"])),
+        ("queue", duration(numbers["avg_queue_time"])),
+        ("tokens", numbers["tokens_generated"]),
+        ("tokens/s", None if rate is None else f"{rate:.1f}"),
+        ("memory", size(numbers["memory_usage_bytes"])),
+    ]
 
 
 def _revision_row(revision: RevisionInfo, aliases: dict[str, int]) -> tuple[object, ...]:

@@ -64,6 +64,7 @@ class Miniature:
             Route("/v1/models/{name}", self._get_model),
             Route("/v1/models/{name}", self._unload, methods=["DELETE"]),
             Route("/v1/models/{name}/import", self._import, methods=["POST"]),
+            Route("/v1/models/{name}/metrics", self._metrics),
             Route("/native/v1/models/{name}/revisions", self._revisions),
             Route("/v1/inference", self._generate, methods=["POST"]),
             Route("/v1/inference/stream", self._stream, methods=["POST"]),
@@ -142,6 +143,17 @@ class Miniature:
         if name not in self.models:
             return refusal(404, f"no model named {name!r}", "MODEL_NOT_FOUND", request.url.path)
         return JSONResponse({"model": name, "aliases": {"stable": 1}, "revisions": [revision]})
+
+    async def _metrics(self, request: Request) -> Response:
+        name, query = request.path_params["name"], request.query_params
+        times = {f"{which}_inference_time": 0.0123 for which in ("avg", "p50", "p95", "p99")}
+        counts = {"inference_count": 4, "success_count": 3, "error_count": 1, "tokens_generated": 90}
+        unknown = dict.fromkeys(("avg_queue_time", "cache_hit_rate", "memory_usage_bytes"))
+        rates = {"success_rate": 0.75, "error_rate": 0.25, "tokens_per_second": 45.04, "gpu_utilization": 0.0}
+        reply = {"model_id": name, "start_time": query.get("start_time", AT), "end_time": query.get("end_time", AT)}
+        reasons = dict.fromkeys([*unknown, "triton"], "not measured here")
+        reply |= {"metrics": {**counts, **times, **rates, **unknown}, "triton": None, "reasons": reasons}
+        return self._known(name) or JSONResponse(reply)
 
     async def _generate(self, request: Request) -> Response:
         asked = await request.json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ from tritonplane_client.schemas import (
     LoadConfig,
     LoadReply,
     MeReply,
+    MetricsReply,
     ModelInfo,
     NewKeyReply,
     ProgressCallback,
@@ -95,6 +97,11 @@ class AsyncApiClient:
 
     async def revisions(self, model: str) -> RevisionsReply:
         return await self._call(operations.revisions(model))
+
+    async def metrics(
+        self, model: str, start: datetime | str | None = None, end: datetime | str | None = None
+    ) -> MetricsReply:
+        return await self._call(operations.metrics(model, start, end))
 
     async def generate(self, model: str, prompt: str, **options: Unpack[SamplingOptions]) -> GenerationReply:
         return await self._call(operations.generate(model, prompt, options))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ from tritonplane_client.schemas import (
     LoadConfig,
     LoadReply,
     MeReply,
+    MetricsReply,
     ModelInfo,
     NewKeyReply,
     ProgressCallback,
@@ -110,6 +112,15 @@ class ApiClient:
 
     def revisions(self, model: str) -> RevisionsReply:
         return self._call(operations.revisions(model))
+
+    def metrics(
+        self, model: str, start: datetime | str | None = None, end: datetime | str | None = None
+    ) -> MetricsReply:
+        """What it did from `start` to `end` (by default the last 24 hours), and its size now.
+
+        A bare name counts all revisions of the model. A time is an aware datetime, or RFC 3339.
+        """
+        return self._call(operations.metrics(model, start, end))
 
     def generate(self, model: str, prompt: str, **options: Unpack[SamplingOptions]) -> GenerationReply:
         return self._call(operations.generate(model, prompt, options))

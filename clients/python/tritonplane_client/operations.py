@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from tritonplane_client.schemas import (
     LoadConfig,
     LoadReply,
     MeReply,
+    MetricsReply,
     ModelInfo,
     NewKeyReply,
     RevisionsReply,
@@ -65,6 +67,11 @@ def unload_model(model: str, *, purge: bool = False) -> Operation[UnloadReply]:
 def import_model(name: str, server_path: str | None = None) -> Operation[ImportReply]:
     """From a file that is sent along, or with `server_path` from below the server's own import root."""
     return Operation("POST", f"/v1/models/{_segment(name)}/import", {"file_path": server_path}, is_work=True)
+
+
+def metrics(model: str, start: datetime | str | None, end: datetime | str | None) -> Operation[MetricsReply]:
+    query = {"start_time": _time(start), "end_time": _time(end)}
+    return Operation("GET", f"/v1/models/{_segment(model)}/metrics", query)
 
 
 def revisions(model: str) -> Operation[RevisionsReply]:
@@ -133,6 +140,14 @@ def _segment(text: str) -> str:
     if text in ("", ".", ".."):
         raise InvalidArgument(f"{text!r} cannot be part of a path")
     return quote(text, safe=":@")
+
+
+def _time(at: datetime | str | None) -> str | None:
+    if not isinstance(at, datetime):
+        return at
+    if at.tzinfo is None:
+        raise InvalidArgument(f"{at.isoformat()} has no time zone: give an aware datetime, as datetime.now(UTC) is")
+    return at.isoformat()
 
 
 def _without_none(body: Mapping[str, object]) -> dict[str, object]:

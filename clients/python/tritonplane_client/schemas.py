@@ -129,6 +129,49 @@ class RevisionInfo(TypedDict):
     last_error: NotRequired[str | None]
 
 
+class ModelNumbers(TypedDict):
+    """What a model did in a period; None where there was nothing to measure, see `reasons`.
+
+    Units: times in seconds, `gpu_utilization` in percent.
+    """
+
+    inference_count: int
+    success_count: int
+    error_count: int
+    success_rate: float | None
+    error_rate: float | None
+    avg_inference_time: float | None
+    p50_inference_time: float | None
+    p95_inference_time: float | None
+    p99_inference_time: float | None
+    tokens_generated: int
+    tokens_per_second: float | None
+    avg_queue_time: float | None
+    memory_usage_bytes: int | None
+    gpu_utilization: float | None
+    cache_hit_rate: float | None
+
+
+class TritonNumbers(TypedDict):
+    """Triton's own counters since the model was loaded. Units: microseconds, summed."""
+
+    inference_count: int
+    execution_count: int
+    queue_us: int
+    compute_infer_us: int
+
+
+class MetricsReply(TypedDict):
+    """`triton` is None where the model is not loaded. `reasons` says why a number is None."""
+
+    model_id: str
+    start_time: str
+    end_time: str
+    metrics: ModelNumbers
+    triton: TritonNumbers | None
+    reasons: NotRequired[dict[str, str]]
+
+
 class RevisionsReply(TypedDict):
     model: str
     aliases: dict[str, int]

@@ -37,6 +37,17 @@ def test_revisions_are_listed_with_the_aliases_that_point_at_them(command: Comma
     assert row[:6] == ["1", "stable", "loaded", "HEALTHY", "text_generation", "int8"]
 
 
+def test_metrics_are_shown_with_their_units_and_what_is_not_known_as_a_dash(command: Command, plane: Miniature) -> None:
+    lines = command("models", "metrics", "coder", "--since", "1h").stdout.splitlines()
+
+    shown = {name: value.strip() for name, value in (line.split(maxsplit=1) for line in lines)}
+    assert (shown["inferences"], shown["errors"]) == ("4", "1 (25.0 %)")
+    assert (shown["p95"], shown["tokens/s"], shown["queue"], shown["memory"]) == ("12.3 ms", "45.0", "-", "-")
+    since = datetime.now(UTC) - datetime.fromisoformat(plane.seen[0].query["start_time"])
+    assert timedelta(hours=1) <= since < timedelta(hours=1, minutes=1)
+    assert command("models", "metrics", "coder", "--since", "soon").exit_code == 2
+
+
 def test_a_model_is_imported_loaded_unloaded_and_purged(command: Command, plane: Miniature, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"onnx")
 
@@ -95,6 +106,7 @@ def test_a_token_is_the_only_thing_on_stdout(command: Command, plane: Miniature)
         (("models", "list"), "/v1/models"),
         (("models", "show", "coder"), "/v1/models/coder"),
         (("models", "revisions", "coder"), "/native/v1/models/coder/revisions"),
+        (("models", "metrics", "coder"), "/v1/models/coder/metrics"),
         (("models", "load", "coder"), "/v1/models"),
         (("models", "unload", "coder"), "/v1/models/coder"),
         (("infer", "coder", "x"), "/v1/inference"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import zipfile
+from datetime import datetime, timedelta, timezone
 from email.parser import BytesParser
 from pathlib import Path
 
@@ -50,6 +51,19 @@ async def test_a_reference_stays_readable_in_the_path_and_a_hostile_name_is_esca
 async def test_revisions_and_health_are_read(client: Face) -> None:
     assert (await client.call("revisions", "coder"))["aliases"] == {"stable": 1}
     assert (await client.call("health"))["services"]["triton"] == "healthy"
+
+
+async def test_metrics_are_asked_for_a_period(client: Face, plane: Miniature) -> None:
+    start = datetime(2026, 11, 21, 12, tzinfo=timezone(timedelta(hours=2)))
+
+    reply = await client.call("metrics", "coder", start, "2026-11-21T13:00:00Z")
+
+    assert (reply["model_id"], reply["metrics"]["inference_count"]) == ("coder", 4)
+    assert plane.seen[0].query == {"start_time": "2026-11-21T12:00:00+02:00", "end_time": "2026-11-21T13:00:00Z"}
+    await client.call("metrics", "coder:1")
+    assert (plane.seen[1].path, plane.seen[1].query) == ("/v1/models/coder:1/metrics", {})
+    with pytest.raises(InvalidArgument, match="no time zone"):
+        await client.call("metrics", "coder", datetime(2026, 11, 21))
 
 
 async def test_generate_sends_every_option_beside_the_prompt(client: Face, plane: Miniature) -> None:
