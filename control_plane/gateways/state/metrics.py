@@ -8,7 +8,7 @@ from struct import Struct
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_plane.domain.rollups import MINUTE_S, SECOND_S, Kept, Rollup, Work, minute_of
@@ -19,6 +19,7 @@ from control_plane.gateways.state.tables import metric_rollups as rollups
 _PAIR = Struct("<HI")
 _PAIRS = np.dtype([("bucket", "<u2"), ("count", "<u4")])
 _KEY = (rollups.c.resolution_s, rollups.c.model, rollups.c.starts_at_s, rollups.c.revision)
+_IS_KEY = [column == bindparam(f"this_{column.name}") for column in _KEY]
 _SUMS = ("successes", "failures", "tokens", "took_s", "generating_s", "queue_us", "queued")
 Key = tuple[int, str, int, int]
 
@@ -55,11 +56,17 @@ def _by_key(added: Iterable[Rollup]) -> dict[Key, Work]:
 
 async def _merge(connection: AsyncConnection, works: Mapping[Key, Work]) -> None:
     """With what is there already: the minute that is not over, or a second that a clock went through twice."""
-    same = tuple_(*_KEY).in_(list(works))
-    for row in await connection.execute(select(rollups).where(same)):
-        works[row.resolution_s, row.model, row.starts_at_s, row.revision].add(_work(row))
-    await connection.execute(delete(rollups).where(same))
+    # More than is asked for where several seconds of several models meet; SQLite would scan the table for tuples.
+    near = [column.in_({key[place] for key in works}) for place, column in enumerate(_KEY)]
+    for row in await connection.execute(select(rollups).where(*near)):
+        if (work := works.get((row.resolution_s, row.model, row.starts_at_s, row.revision))) is not None:
+            work.add(_work(row))
+    await connection.execute(delete(rollups).where(*_IS_KEY), [_key_parameters(key) for key in works])
     await connection.execute(insert(rollups), [_columns(key, work) for key, work in works.items()])
+
+
+def _key_parameters(key: Key) -> dict[str, object]:
+    return {f"this_{column.name}": part for column, part in zip(_KEY, key, strict=True)}
 
 
 def _columns(key: Key, work: Work) -> dict[str, Any]:
