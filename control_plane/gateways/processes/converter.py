@@ -43,6 +43,8 @@ class ConverterInspector:
                 return _to_model(inspected)
             case Failed(message):
                 raise InvalidRequest(f"{path.name} cannot be used: {message}", file=path.name)
+            case other:
+                raise EngineFailed(f"the inspection of {path.name} answered {type(other).__name__.lower()}")
 
 
 def _environment() -> Mapping[str, str]:
