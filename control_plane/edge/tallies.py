@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from control_plane.domain.jobs import JobState
 from control_plane.domain.models import ModelState
 from control_plane.domain.triton import TritonState
 from control_plane.services.registry import Services
@@ -51,6 +52,7 @@ class Collector:
         yield self._requests()
         yield from self._inferences()
         yield from self._states()
+        yield from self._jobs()
 
     def _requests(self) -> Metric:
         labels = ["dialect", "route", "method", "status"]
@@ -94,3 +96,15 @@ class Collector:
         uptime = GaugeMetricFamily("tritonplane_uptime_seconds", "Seconds since this server started.")
         uptime.add_metric([], self._services.health.uptime_s())
         yield uptime
+
+    def _jobs(self) -> Iterator[Metric]:
+        jobs = self._services.jobs
+        unfinished = GaugeMetricFamily("tritonplane_jobs", "Jobs that are not over.", labels=["state"])
+        now = jobs.unfinished()
+        for state in (JobState.QUEUED, JobState.RUNNING):
+            unfinished.add_metric([state.value], now[state])
+        yield unfinished
+        ended = CounterMetricFamily("tritonplane_jobs", "Jobs that ended.", labels=["kind", "state"])
+        for (kind, state), count in jobs.ended.items():
+            ended.add_metric([kind.value, state.value], count)
+        yield ended

@@ -180,6 +180,12 @@ STATUSES = {
     ("get", "/native/v1/models/{name}/revisions"): {200, 400, 401, 404},
     ("post", "/native/v1/models/{name}/load"): {200, 400, 401, 403, 404, 413, 501, 504},
     ("post", "/native/v1/models/{name}/unload"): {200, 400, 401, 403, 404, 501, 504},
+    ("get", "/native/v1/jobs"): {200, 400, 401},
+    ("get", "/native/v1/jobs/{job_id}"): {200, 400, 401, 404},
+    ("get", "/native/v1/jobs/{job_id}/events"): {200, 204, 400, 401, 404},
+    ("get", "/native/v1/jobs/{job_id}/log"): {200, 400, 401, 403, 404},
+    ("post", "/native/v1/jobs/{job_id}/cancel"): {200, 400, 401, 403, 404, 409},
+    ("get", "/native/v1/events"): {200, 400, 401},
 }
 
 

@@ -1,1 +1,1 @@
-"""Our own API: keys and tokens, revisions, load and unload."""
+"""Our own API: keys and tokens, revisions, load and unload, jobs, events."""

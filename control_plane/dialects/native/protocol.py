@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import AwareDatetime, BaseModel, Field, JsonValue
 
 from control_plane.domain.access import Role
+from control_plane.domain.jobs import JobKind, JobState
 from control_plane.domain.models import HealthStatus, ModelState
 from control_plane.edge.http.schemas import Timestamp
 from control_plane.services.access import NAME_LENGTH_MAX, TOKEN_S_DEFAULT, TOKEN_S_MAX
@@ -105,3 +106,29 @@ class LoadedResponse(BaseModel):
     revision: int
     state: ModelState
     health: HealthInfo
+
+
+class FailureInfo(BaseModel):
+    """The same words that a refused request gets."""
+
+    code: str
+    message: str
+    details: dict[str, JsonValue]
+
+
+class JobInfo(BaseModel):
+    """`model` is the name it works on; `step` says what it is at. Units: `progress` 0 to 100, 100 once completed."""
+
+    id: str
+    kind: JobKind
+    model: str
+    state: JobState
+    progress: float
+    step: str | None
+    created_at: Timestamp
+    created_by: str
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
+    parameters: dict[str, JsonValue]
+    result: dict[str, JsonValue] | None
+    error: FailureInfo | None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from control_plane.dialects.native import access, models
+from control_plane.dialects.native import access, events, jobs, models
 from control_plane.edge.http.routing import Dialect, Routes
 
 routes = Routes("Native")
-routes.declared += access.routes.declared + models.routes.declared
+for part in (access, models, jobs, events):
+    routes.declared += part.routes.declared
 DIALECT = Dialect(name="native", routes=routes)
