@@ -1,0 +1,1 @@
+"""Long work that survives the death of the server."""
