@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import mean
@@ -66,14 +68,14 @@ def test_T_REST_10_tritons_queue_is_measured_while_there_is_traffic(product: Ser
         assert 0 <= metrics(client, start_time=start)["metrics"]["avg_queue_time"] < 1
 
 
-def test_c_persist_01_what_was_counted_survives_a_kill_a_second_later(tmp_path: Path) -> None:
+def test_c_persist_01_what_was_counted_survives_a_kill_once_it_is_recorded(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "state").start().wait_ready()
     try:
         with server.client() as client:
             for _ in range(3):
                 client.post("/inference", json=ASK).raise_for_status()
             counted = metrics(client)["metrics"]
-            time.sleep(1.5)  # counters are flushed in batches at most 1 s apart
+            until(lambda: _recorded(server) == 3)
         server.kill()
         server.start()
         until(lambda: _answers(server), 60)
@@ -86,6 +88,13 @@ def test_c_persist_01_what_was_counted_survives_a_kill_a_second_later(tmp_path: 
             assert metrics(client, end_time=past.isoformat())["metrics"]["inference_count"] == 0
     finally:
         server.stop()
+
+
+def _recorded(server: ServerProcess) -> int:
+    """How many inferences are safe on disk."""
+    with closing(sqlite3.connect(server.state_dir / "state.db")) as database:
+        (count,) = database.execute("SELECT sum(successes) FROM metric_rollups WHERE resolution_s = 1").fetchone()
+    return count or 0
 
 
 def _answers(server: ServerProcess) -> bool:
