@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -57,9 +56,9 @@ def _build(staged: Path, built: Path, dtype: str) -> None:
 
     provider, cache = _PROVIDERS[dtype], str(staged.parent / "cache")
     arguments = ("", str(staged), str(built), dtype, provider, cache)
-    # Norms inside attention are a GPU kernel's; the CPU has none.
-    options = ["hf_token=false", "fuse_qk_norm_gqa=false"]
-    with contextlib.redirect_stdout(sys.stderr), _one_progress_line():
+    # Norms inside attention are a GPU kernel's; a cache of the window's size would not hold what a server keeps in it.
+    options = ["hf_token=false", "fuse_qk_norm_gqa=false", "windowed_kv_cache=false"]
+    with contextlib.redirect_stdout(sys.stderr):
         try:
             prepared = builder.parse_extra_options(*arguments, options)
             _adapt(prepared["hf_details"]["hf_config"])
@@ -68,20 +67,6 @@ def _build(staged: Path, built: Path, dtype: str) -> None:
             raise UnsupportedSource(
                 f"the model builder cannot write this model's graph: {first_line(error)}"
             ) from error
-
-
-@contextlib.contextmanager
-def _one_progress_line() -> Any:
-    """The builder's progress bars would fill the job's log."""
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before
 
 
 def _adapt(parsed: Any) -> None:

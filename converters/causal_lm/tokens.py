@@ -13,6 +13,8 @@ from converters.graph_files import first_line
 from converters.recipe import Refused, UnsupportedSource
 
 TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template.jinja"
+# What a tokenizer.json can be made from; without any of them transformers makes up an empty tokenizer.
+_OLDER = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
 # Decoders whose tokens stand for bytes one by one, as a stream of text needs.
 _STREAMED = {"ByteLevel", "Metaspace", "ByteFallback"}
 
@@ -37,14 +39,17 @@ def write_tokenizer(folder: Path, target: Path, config: CausalLmConfig) -> None:
 def _made_anew(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
+    missing = (
+        f"the directory has no {TOKENIZER}, and none could be made from its other files: save the tokenizer with "
+        "save_pretrained of a fast tokenizer"
+    )
+    if not any((folder / name).is_file() for name in _OLDER):
+        raise Refused(missing)
     try:
         fast = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
         return fast.backend_tokenizer
     except (ValueError, TypeError, KeyError, AttributeError, ImportError, OSError, RuntimeError) as error:
-        raise Refused(
-            f"the directory has no {TOKENIZER}, and none could be made from its other files: save the tokenizer with "
-            "save_pretrained of a fast tokenizer"
-        ) from error
+        raise Refused(missing) from error
 
 
 def _check_tokenizer(file: Path, config: CausalLmConfig) -> None:

@@ -102,8 +102,8 @@ def _compared(
     agreement = float((before[:, :-1].argmax(-1) == after[:, :-1].argmax(-1)).mean())
     ratio = float(np.exp(_loss(after, texts) - _loss(before, texts)))
     return [
-        Check("logit_difference", _difference(before, after), predictions, FP32_DIFFERENCE_MAX if is_exact else None),
-        Check("top_1_agreement", agreement, predictions, _AGREEMENT_MIN if is_exact else None, at_least=True),
+        Check("difference", _difference(before, after), predictions, FP32_DIFFERENCE_MAX if is_exact else None),
+        Check("top1_agreement", agreement, predictions, _AGREEMENT_MIN if is_exact else None, at_least=True),
         Check("perplexity_ratio", ratio, predictions),
     ]
 

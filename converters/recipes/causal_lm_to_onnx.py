@@ -24,8 +24,8 @@ def convert(step: Step) -> Facts:
             "fp32",
             requires="bf16 kernels of onnxruntime for the CPU",
         )
-    # Nothing is ever asked of the internet; transformers reads this when it is imported.
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    # Read when transformers and tqdm are imported: nothing is asked of the internet, no bars fill the job's log.
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     from converters.causal_lm.tokens import write_template, write_tokenizer
     from converters.causal_lm.weights import count_parameters
 
