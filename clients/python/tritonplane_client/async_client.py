@@ -6,20 +6,16 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar, Unpack
+from typing import Any, Unpack
 
 import httpx
 
 from tritonplane_client import operations
-from tritonplane_client.connection import connect
-from tritonplane_client.errors import StreamInterrupted, TritonplaneError, read_error
-from tritonplane_client.operations import Operation
+from tritonplane_client.errors import StreamInterrupted
+from tritonplane_client.job_calls import AsyncJobCalls
 from tritonplane_client.packing import ProgressReader, pack
-from tritonplane_client.retries import DEFAULT_RETRIES, Retries
 from tritonplane_client.schemas import (
     GenerationReply,
     HealthReply,
@@ -42,29 +38,9 @@ from tritonplane_client.schemas import (
 )
 from tritonplane_client.tokens import Token, TokenReader
 
-T = TypeVar("T")
 
-
-class AsyncApiClient:
+class AsyncApiClient(AsyncJobCalls):
     """`ApiClient` for asyncio: every method means what it means there. Use it in an `async with` block."""
-
-    def __init__(
-        self,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        token: str | None = None,
-        *,
-        timeout: float = 30.0,
-        work_timeout: float = 600.0,
-        retries: Retries = DEFAULT_RETRIES,
-    ) -> None:
-        self._connection = connect(base_url, api_key, token, timeout, work_timeout)
-        self._http = httpx.AsyncClient(**self._connection.http_options)
-        self._retries = retries
-
-    @property
-    def url(self) -> str:
-        return self._connection.url
 
     async def health(self) -> HealthReply:
         return await self._call(operations.health())
@@ -156,42 +132,3 @@ class AsyncApiClient:
 
     async def me(self) -> MeReply:
         return await self._call(operations.me())
-
-    async def close(self) -> None:
-        await self._http.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def _call(self, operation: Operation[T], files: Mapping[str, tuple[str, BinaryIO]] | None = None) -> T:
-        async with aclosing(await self._open(operation, files)) as response:
-            try:
-                await response.aread()
-            except httpx.RequestError as error:
-                raise self._connection.explain(error) from error
-            return self._connection.read(operation, response)
-
-    async def _open(
-        self, operation: Operation[Any], files: Mapping[str, tuple[str, BinaryIO]] | None = None
-    ) -> httpx.Response:
-        request = self._http.build_request(files=files, **self._connection.request_options(operation))
-        for attempt in count():
-            failure: TritonplaneError
-            try:
-                response = await self._http.send(request, stream=True)
-                if response.is_success:
-                    return response
-                async with aclosing(response):
-                    failure = read_error(response.status_code, await response.aread(), response.headers)
-            except httpx.RequestError as error:
-                failure = self._connection.explain(error)
-            wait_s = self._retries.wait_s(operation.method, failure, attempt)
-            if wait_s is None:
-                raise failure
-            await asyncio.sleep(wait_s)
-        raise AssertionError("unreachable: the loop above only returns or raises")

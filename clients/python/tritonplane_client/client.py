@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar, Unpack
+from typing import Any, Unpack
 
 import httpx
 
 from tritonplane_client import operations
-from tritonplane_client.connection import connect
-from tritonplane_client.errors import StreamInterrupted, TritonplaneError, read_error
-from tritonplane_client.operations import Operation
+from tritonplane_client.errors import StreamInterrupted
+from tritonplane_client.job_calls import JobCalls
 from tritonplane_client.packing import ProgressReader, pack
-from tritonplane_client.retries import DEFAULT_RETRIES, Retries
 from tritonplane_client.schemas import (
     GenerationReply,
     HealthReply,
@@ -42,10 +37,8 @@ from tritonplane_client.schemas import (
 )
 from tritonplane_client.tokens import Token, TokenReader
 
-T = TypeVar("T")
 
-
-class ApiClient:
+class ApiClient(JobCalls):
     """A tritonplane server, one method for each thing it does. Use it in a `with` block, or call `close`.
 
     `base_url` falls back to TRITONPLANE_URL, then http://127.0.0.1:8000; without `api_key` and `token`,
@@ -53,24 +46,6 @@ class ApiClient:
     make the server work (load, import, inference).
     Raises: the family of TritonplaneError, from every method.
     """
-
-    def __init__(
-        self,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        token: str | None = None,
-        *,
-        timeout: float = 30.0,
-        work_timeout: float = 600.0,
-        retries: Retries = DEFAULT_RETRIES,
-    ) -> None:
-        self._connection = connect(base_url, api_key, token, timeout, work_timeout)
-        self._http = httpx.Client(**self._connection.http_options)
-        self._retries = retries
-
-    @property
-    def url(self) -> str:
-        return self._connection.url
 
     def health(self) -> HealthReply:
         """Needs no credential. Raises UnavailableError, whose details name what is down."""
@@ -179,43 +154,3 @@ class ApiClient:
 
     def me(self) -> MeReply:
         return self._call(operations.me())
-
-    def close(self) -> None:
-        self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _call(self, operation: Operation[T], files: Mapping[str, tuple[str, BinaryIO]] | None = None) -> T:
-        with closing(self._open(operation, files)) as response:
-            try:
-                response.read()
-            except httpx.RequestError as error:
-                raise self._connection.explain(error) from error
-            return self._connection.read(operation, response)
-
-    def _open(
-        self, operation: Operation[Any], files: Mapping[str, tuple[str, BinaryIO]] | None = None
-    ) -> httpx.Response:
-        """A response with a good status, its body unread. Tries again as `Retries` says."""
-        request = self._http.build_request(files=files, **self._connection.request_options(operation))
-        for attempt in count():
-            failure: TritonplaneError
-            try:
-                response = self._http.send(request, stream=True)
-                if response.is_success:
-                    return response
-                with closing(response):
-                    failure = read_error(response.status_code, response.read(), response.headers)
-            except httpx.RequestError as error:
-                failure = self._connection.explain(error)
-            wait_s = self._retries.wait_s(operation.method, failure, attempt)
-            if wait_s is None:
-                raise failure
-            time.sleep(wait_s)
-        raise AssertionError("unreachable: the loop above only returns or raises")

@@ -17,12 +17,13 @@ from tritonplane_client.errors import (
     TritonplaneError,
     UnexpectedAnswer,
 )
-from tritonplane_client.operations import Operation
+from tritonplane_client.operations import TEXT, Operation
 from tritonplane_client.version import __version__
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 URL_VARIABLE = "TRITONPLANE_URL"
 API_KEY_VARIABLE = "TRITONPLANE_API_KEY"
+WATCH_SILENCE_S = 45.0  # an event or a sign of life comes every 15 s
 T = TypeVar("T")
 
 
@@ -48,14 +49,22 @@ class Connection:
 
     def request_options(self, operation: Operation[Any]) -> dict[str, Any]:
         """Arguments for `build_request` of either client."""
+        headers = {"Accept": operation.accept}
+        if operation.last_event_id is not None:
+            headers["Last-Event-ID"] = str(operation.last_event_id)
         return {
             "method": operation.method,
             "url": operation.path,
             "params": {name: value for name, value in operation.query.items() if value is not None},
             "json": operation.body,
-            "headers": {"Accept": operation.accept},
-            "timeout": httpx.Timeout(self.work_timeout_s if operation.is_work else self.timeout_s, connect=10),
+            "headers": headers,
+            "timeout": httpx.Timeout(self._silence_s(operation), connect=10),
         }
+
+    def _silence_s(self, operation: Operation[Any]) -> float:
+        if operation.is_watch:
+            return max(self.timeout_s, WATCH_SILENCE_S)
+        return self.work_timeout_s if operation.is_work else self.timeout_s
 
     def explain(self, error: httpx.RequestError) -> TritonplaneError:
         """What a failure of the network means, in a sentence for the one who reads it."""
@@ -78,6 +87,8 @@ class Connection:
         """The reply of a successful response. Raises UnexpectedAnswer where it is not JSON."""
         if response.status_code == httpx.codes.NO_CONTENT:
             return cast(T, None)
+        if operation.accept == TEXT:
+            return cast(T, response.text)
         try:
             return cast(T, response.json())
         except ValueError as error:

@@ -14,6 +14,7 @@ from tritonplane_client.schemas import (
     HealthReply,
     ImportReply,
     InferReply,
+    Job,
     KeyInfo,
     LoadConfig,
     LoadReply,
@@ -29,12 +30,16 @@ from tritonplane_client.schemas import (
 )
 
 T = TypeVar("T")
-Query = Mapping[str, str | int | None]
+Query = Mapping[str, str | int | Sequence[str] | None]
+EVENTS, TEXT = "text/event-stream", "text/plain"
 
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
-    """One request; `T` is the shape of its reply. `is_work`: the answer comes when the server has done something."""
+    """One request; `T` is the shape of its reply. `is_work`: the answer comes when the server has done something.
+
+    `is_watch`: the answer is a stream of events; `last_event_id`: the one after which it goes on.
+    """
 
     method: str
     path: str
@@ -42,6 +47,8 @@ class Operation(Generic[T]):
     body: Mapping[str, object] | None = None
     accept: str = "application/json"
     is_work: bool = False
+    is_watch: bool = False
+    last_event_id: int | None = None
 
 
 def health() -> Operation[HealthReply]:
@@ -84,7 +91,7 @@ def generate(model: str, prompt: str, options: SamplingOptions) -> Operation[Gen
 
 def stream(model: str, prompt: str, options: SamplingOptions) -> Operation[None]:
     body = {**_generation(model, prompt, options), "stream": True}
-    return Operation("POST", "/v1/inference/stream", body=body, accept="text/event-stream", is_work=True)
+    return Operation("POST", "/v1/inference/stream", body=body, accept=EVENTS, is_work=True)
 
 
 def infer(
@@ -125,6 +132,37 @@ def token(
 
 def me() -> Operation[MeReply]:
     return Operation("GET", "/auth/me")
+
+
+def list_jobs(
+    *, kind: str | None, model: str | None, state: str | Sequence[str] | None, skip: int, limit: int
+) -> Operation[list[Job]]:
+    states = [state] if isinstance(state, str) else state
+    return Operation(
+        "GET", "/native/v1/jobs", {"kind": kind, "model": model, "state": states, "skip": skip, "limit": limit}
+    )
+
+
+def get_job(job_id: str) -> Operation[Job]:
+    return Operation("GET", f"/native/v1/jobs/{_segment(job_id)}")
+
+
+def watch_job(job_id: str, after: int | None) -> Operation[None]:
+    path = f"/native/v1/jobs/{_segment(job_id)}/events"
+    return Operation("GET", path, accept=EVENTS, is_watch=True, last_event_id=after)
+
+
+def cancel_job(job_id: str) -> Operation[Job]:
+    return Operation("POST", f"/native/v1/jobs/{_segment(job_id)}/cancel", is_work=True)
+
+
+def job_log(job_id: str, lines: int | None) -> Operation[str]:
+    return Operation("GET", f"/native/v1/jobs/{_segment(job_id)}/log", {"lines": lines}, accept=TEXT)
+
+
+def events(topics: Sequence[str], subject: str | None, after: int | None) -> Operation[None]:
+    query: Query = {"topic": topics, "subject": subject}
+    return Operation("GET", "/native/v1/events", query, accept=EVENTS, is_watch=True, last_event_id=after)
 
 
 def _generation(model: str, prompt: str, options: SamplingOptions) -> dict[str, object]:

@@ -230,3 +230,51 @@ class MeReply(TypedDict):
     sub: str
     role: Role
     rate_limit_policy: str | None
+
+
+class JobError(TypedDict):
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class Job(TypedDict):
+    """Long work. `state` is queued, running, completed, failed or cancelled; `progress` goes from 0 to 100."""
+
+    id: str
+    kind: str
+    model: str
+    state: str
+    progress: float
+    step: str | None
+    created_at: str
+    created_by: str
+    started_at: str | None
+    finished_at: str | None
+    parameters: dict[str, Any]
+    result: dict[str, Any] | None
+    error: JobError | None
+
+
+class JobEvent(TypedDict):
+    """What happened to a job: `kind` is queued, started, resumed, progress, or the state that it ended in."""
+
+    seq: int
+    kind: str
+    at: str
+    state: str
+    progress: float
+    step: str | None
+    result: NotRequired[dict[str, Any]]
+    error: NotRequired[JobError]
+
+
+class Event(TypedDict):
+    """What happened to anything; `topic` is job, model, revision or health."""
+
+    seq: int
+    at: str
+    topic: str
+    subject: str
+    kind: str
+    payload: dict[str, Any]

@@ -16,6 +16,9 @@ class Face(Protocol):
     def stream(self, *args: Any, **options: Any) -> AsyncIterator[Token]:
         """Closing it closes the client's own stream."""
 
+    def follow(self, method: str, *args: Any, **options: Any) -> AsyncIterator[Any]:
+        """What `watch_job` or `events` yields."""
+
 
 class Blocking:
     def __init__(self, client: ApiClient) -> None:
@@ -26,12 +29,17 @@ class Blocking:
         return await asyncio.to_thread(bound, *args, **options)
 
     async def stream(self, *args: Any, **options: Any) -> AsyncIterator[Token]:
-        tokens = self._client.stream(*args, **options)
-        try:
-            while (token := await asyncio.to_thread(next, tokens, None)) is not None:
+        async with aclosing(self.follow("stream", *args, **options)) as tokens:  # type: ignore[type-var]
+            async for token in tokens:
                 yield token
+
+    async def follow(self, method: str, *args: Any, **options: Any) -> AsyncIterator[Any]:
+        items = getattr(self._client, method)(*args, **options)
+        try:
+            while (item := await asyncio.to_thread(next, items, None)) is not None:
+                yield item
         finally:
-            tokens.close()
+            items.close()
 
 
 class Asynchronous:
@@ -43,6 +51,11 @@ class Asynchronous:
         return await bound(*args, **options)
 
     async def stream(self, *args: Any, **options: Any) -> AsyncIterator[Token]:
-        async with aclosing(self._client.stream(*args, **options)) as tokens:
+        async with aclosing(self.follow("stream", *args, **options)) as tokens:  # type: ignore[type-var]
             async for token in tokens:
                 yield token
+
+    async def follow(self, method: str, *args: Any, **options: Any) -> AsyncIterator[Any]:
+        async with aclosing(getattr(self._client, method)(*args, **options)) as items:
+            async for item in items:
+                yield item

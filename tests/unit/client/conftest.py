@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from tritonplane_client import ApiClient, AsyncApiClient
+from tritonplane_client import ApiClient, AsyncApiClient, watching
 
 from tests.doubles.plane import KEY, Miniature, running_miniature
 from tests.unit.client.both import Asynchronous, Blocking, Face
@@ -31,3 +31,9 @@ async def client(request: pytest.FixtureRequest, plane: Miniature) -> AsyncItera
     else:
         async with AsyncApiClient(plane.url, KEY) as asynchronous:
             yield Asynchronous(asynchronous)
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch connects again at once."""
+    monkeypatch.setattr(watching, "FIRST_WAIT_S", 0.0)
