@@ -20,6 +20,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.doubles.plane_jobs import MiniatureJobs
+
 KEY = "tpk_the-key-of-the-miniature"
 AT = "2026-11-21T12:00:00.000Z"
 ANSWER = ["def", " f", "(", "x", ")", ":\n", "    return", " x\u2028", "é"]
@@ -51,10 +53,17 @@ class Miniature:
     models: dict[str, str] = field(default_factory=lambda: {"coder": "loaded", "adder": "unloaded"})
     keys: list[dict[str, Any]] = field(default_factory=list)
     stream_left: threading.Event = field(default_factory=threading.Event)
+    jobs: MiniatureJobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.jobs = MiniatureJobs(self.stream_left)
 
     def reset(self) -> None:
         """As new, at the same address."""
+        jobs = self.jobs  # whose routes are in use
         vars(self).update(vars(Miniature(url=self.url)))
+        vars(jobs).update(vars(self.jobs))
+        self.jobs = jobs
 
     def app(self) -> Starlette:
         routes = [
@@ -74,6 +83,7 @@ class Miniature:
             Route("/auth/keys/{id}", self._delete_key, methods=["DELETE"]),
             Route("/auth/token", self._token, methods=["POST"]),
             Route("/auth/me", self._me),
+            *self.jobs.routes(),
         ]
         return Starlette(routes=[Route(r.path, self._recorded(r.endpoint), methods=list(r.methods)) for r in routes])
 
