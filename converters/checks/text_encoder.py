@@ -1,0 +1,110 @@
+"""Does a text encoder's graph give the vectors or labels of its source, for texts of all lengths?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.checks.results import FP32_DIFFERENCE_MAX, Check
+from converters.encoder_files import CLASSIFICATION, TOKENIZER, EncoderFacts, read_facts
+from converters.formats import GRAPHS, Artifact
+from converters.graph_files import attempt
+from converters.recipe import OutOfTolerance
+from converters.samples import sentences, sources
+
+Array = NDArray[Any]
+_SENTENCES, _SOURCES, _BATCH = 104, 8, 8
+# Each sentence is cut to one of so many lengths.
+_CUTS = 8
+
+
+def check_text_encoder(original: Artifact, made: Artifact, *, is_exact: bool) -> list[Check]:
+    """Compares with transformers where the source is a Hugging Face directory, else with the source's graph.
+
+    Raises: OutOfTolerance, Refused.
+    """
+    facts = read_facts(made.directory)
+    candidate = GraphEncoder(made, made, facts)
+    texts = sample_texts()
+    expected, found = _in_batches(_source(original, made, facts), texts), _in_batches(candidate, texts)
+    alone = np.concatenate([candidate([text]) for text in texts[:_BATCH]])
+    for values in (expected, found, alone):
+        if not np.isfinite(values).all():
+            raise OutOfTolerance("the model's answers are not finite numbers")
+    if expected.shape != found.shape:
+        raise OutOfTolerance(f"the converted model gives {found.shape[1]} dimensions, its source {expected.shape[1]}")
+    limit = FP32_DIFFERENCE_MAX if is_exact else None
+    if facts.task == CLASSIFICATION:
+        checks = [_agreement(expected, found), Check("max_logit_difference", _gap(expected, found), len(texts), limit)]
+    else:
+        checks = [_cosine(expected, found), Check("max_difference", _gap(expected, found), len(texts), limit)]
+    return [*checks, Check("padding_difference", _gap(alone, found[:_BATCH]), _BATCH, limit)]
+
+
+class GraphEncoder:
+    """The graph of one artifact behind the tokenizer of an encoder: embeddings, or a classifier's logits."""
+
+    def __init__(self, artifact: Artifact, encoder: Artifact, facts: EncoderFacts) -> None:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        self._tokenizer = attempt(TOKENIZER, lambda: Tokenizer.from_file(str(encoder.directory / TOKENIZER)))
+        direction = (self._tokenizer.truncation or {}).get("direction", "right")
+        self._tokenizer.enable_truncation(facts.max_tokens, direction=direction.lower())
+        self._tokenizer.enable_padding(pad_id=facts.pad_token_id)
+        self._output = "logits" if facts.task == CLASSIFICATION else "embedding"
+        providers = ["CPUExecutionProvider"]
+        self._session = attempt(
+            "onnxruntime cannot open the graph",
+            lambda: onnxruntime.InferenceSession(artifact.graph, providers=providers),
+        )
+
+    def __call__(self, texts: Sequence[str]) -> Array:
+        encodings = self._tokenizer.encode_batch(list(texts))
+        tokens = {
+            "input_ids": [one.ids for one in encodings],
+            "attention_mask": [one.attention_mask for one in encodings],
+            "token_type_ids": [one.type_ids for one in encodings],
+        }
+        feeds = {entry.name: np.array(tokens[entry.name], np.int64) for entry in self._session.get_inputs()}
+        (answer,) = attempt("the graph does not run", lambda: self._session.run([self._output], feeds))
+        return np.asarray(answer, np.float64)
+
+
+def sample_texts() -> list[str]:
+    """From a word or two to more than any encoder takes, in an order that mixes the lengths."""
+    cut = [text[: len(text) * (number % _CUTS + 1) // _CUTS] for number, text in enumerate(sentences(_SENTENCES))]
+    return [*cut, *sources(_SOURCES)]
+
+
+def _source(original: Artifact, made: Artifact, facts: EncoderFacts) -> Callable[[Sequence[str]], Array]:
+    if original.format in GRAPHS:
+        return GraphEncoder(original, made, facts)
+    from converters.encoder_reference import Reference
+
+    return Reference(original, facts.max_tokens)
+
+
+def _in_batches(encode: Callable[[Sequence[str]], Array], texts: Sequence[str]) -> Array:
+    starts = range(0, len(texts), _BATCH)
+    return np.concatenate([encode(texts[start : start + _BATCH]) for start in starts])
+
+
+def _gap(expected: Array, found: Array) -> float:
+    """The largest difference, over the largest magnitude (at least 1)."""
+    return float(np.abs(expected - found).max() / max(1.0, np.abs(expected).max()))
+
+
+def _cosine(expected: Array, found: Array) -> Check:
+    norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
+    cosines = (expected * found).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
+    return Check("mean_cosine", float(np.clip(cosines, 0, 1).mean()), len(expected))
+
+
+def _agreement(expected: Array, found: Array) -> Check:
+    """How often the best label is the same; of a single label, whether it is more likely than not."""
+    best = [answer[:, 0] > 0 if answer.shape[1] == 1 else answer.argmax(axis=1) for answer in (expected, found)]
+    return Check("top1_agreement", float((best[0] == best[1]).mean()), len(expected))
