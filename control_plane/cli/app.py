@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from control_plane.cli import doctor, infer, keys, models, serve
+from control_plane.cli import doctor, events, infer, jobs, keys, models, serve
 
 EPILOG = "Exit codes: 0 done, 1 the server refused or failed, 2 wrong usage, 3 no server answers, 130 interrupted."
 
@@ -24,7 +24,9 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.command("infer")(infer.infer)
+app.command("events")(events.events)
 app.add_typer(models.app, name="models")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 
 

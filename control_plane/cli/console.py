@@ -32,6 +32,11 @@ def print_json(reply: object) -> None:
     typer.echo(json.dumps(reply, indent=2, ensure_ascii=False))
 
 
+def print_json_line(told: object) -> None:
+    """One of many: a line each, for a reader that takes them as they come."""
+    typer.echo(json.dumps(told, ensure_ascii=False))
+
+
 def print_text(text: str) -> None:
     """A piece of text as it is; on a terminal, control characters are shown and not obeyed."""
     typer.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
