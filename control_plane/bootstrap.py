@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,16 @@ from control_plane.domain.triton import TritonState
 from control_plane.gateways.clock import SystemClock
 from control_plane.gateways.credentials import JwtConfig, LocalCredentials
 from control_plane.gateways.gpu import NoGpu, NvidiaGpu
+from control_plane.gateways.jobs.durability import DbosDurability
 from control_plane.gateways.processes.converter import ConverterInspector
+from control_plane.gateways.processes.workspaces import LocalWorkspaces
 from control_plane.gateways.repository.configuration import Abilities
 from control_plane.gateways.repository.repository import LocalRepository
 from control_plane.gateways.repository.safety import ImportLimits
 from control_plane.gateways.state.database import SqlDatabase, open_database
 from control_plane.gateways.state.directory import StateDirectory, claim_state_directory
+from control_plane.gateways.state.events import SqlEvents, open_events
+from control_plane.gateways.state.jobs import SqlJobStore
 from control_plane.gateways.state.keys import SqlKeyStore
 from control_plane.gateways.state.metrics import SqlMetricStore
 from control_plane.gateways.state.models import SqlModelStore
@@ -34,6 +38,7 @@ from control_plane.services.access import Access
 from control_plane.services.catalog import Catalog
 from control_plane.services.health import HealthService
 from control_plane.services.inference import InferenceService
+from control_plane.services.jobs import JobService
 from control_plane.services.loading import Loader
 from control_plane.services.metering import Meter
 from control_plane.services.models import Machine, Models
@@ -47,6 +52,8 @@ from control_plane.settings import Settings
 log = logging.getLogger(__name__)
 SHIPPED_MODELS = Path(__file__).parent.parent / "model_repository"
 PROBE_INTERVAL_S = 10.0
+TRITON_FIRST_S = 30.0  # what jobs need takes a second of a core to import: models are served first
+DAY_S = 86_400.0
 SERVING = (TritonState.READY, TritonState.DEGRADED)
 
 
@@ -90,18 +97,16 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         state = opened.enter_context(claim_state_directory(settings.state_dir))
         database = await opened.enter_async_context(open_database(settings.database_url or state.database_url))
         clock, catalog, gpu = SystemClock(), Catalog(), has_gpu()
+        events = await opened.enter_async_context(open_events(database, clock))
         access = _access(settings, state, database, clock)
         admin_key = await access.ensure_admin_key(settings.bootstrap_admin_key, state.write_admin_key)
 
         triton = _triton(settings, state.path, clock)
-        abilities = Abilities(frozenset(folder.name for folder in our_backends()) | {PYTHON_BACKEND}, gpu)
-        limits = ImportLimits(allow_code=settings.import_allow_code)
-        repository = LocalRepository(state.path, ConverterInspector(), clock, abilities, limits)
+        repository = _repository(settings, state.path, clock, has_gpu=gpu)
         prober = Prober(triton.triton, clock)
         store = SqlModelStore(database)
-        loader = Loader(
-            catalog, store, triton.control, prober, clock, max_concurrent_loads=settings.max_concurrent_loads
-        )
+        loads_max = settings.max_concurrent_loads
+        loader = Loader(catalog, store, triton.control, prober, clock, max_concurrent_loads=loads_max)
         publisher = Publisher(catalog, store, repository, loader, triton, clock)
         machine = Machine(gpu, settings.device_fallback)
         models = Models(catalog, store, repository, loader, triton, publisher, clock, machine)
@@ -109,18 +114,22 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         meter = Meter(clock.seconds)
         inference = InferenceService(triton.triton, catalog, models, reconciler, meter, auto_load=settings.auto_load)
         health = HealthService(triton, database, catalog, clock, has_gpu=gpu)
-        metrics, usage = SqlMetricStore(database), NvidiaGpu() if gpu else NoGpu()
-        monitoring = Monitoring(meter, catalog, triton.control, metrics, clock, usage)
+        usage = NvidiaGpu() if gpu else NoGpu()
+        monitoring = Monitoring(meter, catalog, triton.control, SqlMetricStore(database), clock, usage)
+
+        workspaces = LocalWorkspaces(state.path)
+        durability = DbosDurability(state.path / "jobs.db", settings.max_concurrent_jobs)
+        jobs = JobService(SqlJobStore(database, events), events, durability, workspaces, clock)
 
         await models.open()
-        triton.on_started = _on_started(triton, models, loader, catalog, reconciler)
-        if isinstance(triton, Supervisor):
-            triton.on_model_died = _on_model_died(catalog, reconciler)
+        await jobs.sweep()
+        _connect(triton, models, loader, catalog, reconciler)
         opened.push_async_callback(monitoring.close)  # after Triton, when the last inference has ended
         opened.push_async_callback(triton.close)
-        for name, watch in (("watch", reconciler.watch(PROBE_INTERVAL_S)), ("monitoring", monitoring.watch())):
-            opened.push_async_callback(_cancelled, asyncio.create_task(watch, name=name))
-        services = Services(access, models, catalog, inference, health, monitoring)
+        opened.push_async_callback(durability.close)  # before Triton: what runs is interrupted
+        _keep(opened, reconciler.watch(PROBE_INTERVAL_S), monitoring.watch())
+        _keep(opened, _open_jobs(jobs, triton), _forget_daily(jobs, events), _end_watches(health, events))
+        services = Services(access, models, catalog, inference, health, jobs=jobs, events=events, monitoring=monitoring)
         yield Product(services, state.path, triton, admin_key)
 
 
@@ -166,6 +175,21 @@ def _triton(settings: Settings, state_dir: Path, clock: SystemClock) -> Supervis
     return Supervisor(config, clock)
 
 
+def _repository(settings: Settings, state_dir: Path, clock: SystemClock, *, has_gpu: bool) -> LocalRepository:
+    abilities = Abilities(frozenset(folder.name for folder in our_backends()) | {PYTHON_BACKEND}, has_gpu)
+    limits = ImportLimits(allow_code=settings.import_allow_code)
+    return LocalRepository(state_dir, ConverterInspector(), clock, abilities, limits)
+
+
+def _connect(
+    triton: Supervisor | ExternalTriton, models: Models, loader: Loader, catalog: Catalog, reconciler: Reconciler
+) -> None:
+    """What the supervisor finds out reaches those whom it concerns."""
+    triton.on_started = _on_started(triton, models, loader, catalog, reconciler)
+    if isinstance(triton, Supervisor):
+        triton.on_model_died = _on_model_died(catalog, reconciler)
+
+
 def _on_started(
     triton: Supervisor | ExternalTriton, models: Models, loader: Loader, catalog: Catalog, reconciler: Reconciler
 ) -> Callable[[frozenset[str]], Awaitable[None]]:
@@ -196,6 +220,34 @@ async def _publish_shipped(models: Models, loader: Loader, catalog: Catalog) -> 
             await loader.desire(revision, wanted=True)
         except DomainError:
             log.exception("a model in the box could not be published", extra={"model": source.name})
+
+
+async def _open_jobs(jobs: JobService, triton: Supervisor | ExternalTriton) -> None:
+    with suppress(TimedOut):
+        await triton.wait_until(lambda status: status.state in SERVING, TRITON_FIRST_S)
+    await jobs.open()
+
+
+async def _forget_daily(jobs: JobService, events: SqlEvents) -> None:
+    while True:
+        await asyncio.sleep(DAY_S)
+        try:
+            await jobs.forget_old()
+            await events.forget_old()
+        except DomainError as error:
+            log.error("what is old is not forgotten", extra={"reason": error.message})
+
+
+async def _end_watches(health: HealthService, events: SqlEvents) -> None:
+    """Who follows events would keep the server from stopping."""
+    await health.stopping.wait()
+    events.end_watches()
+
+
+def _keep(opened: AsyncExitStack, *watches: Coroutine[None, None, None]) -> None:
+    """Run until the product is closed."""
+    for watch in watches:
+        opened.push_async_callback(_cancelled, asyncio.create_task(watch))
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

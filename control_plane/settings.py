@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     import_allow_code: bool = Field(False, description="true or false")
     auto_load: bool = Field(False, description="true or false")
     max_concurrent_loads: int = Field(1, ge=1, le=64, description="a number, 1 to 64")
+    max_concurrent_jobs: int = Field(1, ge=1, le=64, description="a number, 1 to 64")
     device_fallback: bool = Field(False, description="true or false")
 
     jwt_secret: str | None = Field(None, description="the secret of HS256 tokens")
