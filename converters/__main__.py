@@ -7,23 +7,21 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 from converters.contract import BrokenStream, Event, Failed, request_from_json, to_line
 
-USAGE = "usage: python -m converters inspect PATH | run JOB.json [--source PATH] | catalog"
+USAGE = "usage: python -m converters inspect PATH | run JOB.json [--source PATH] [--calibration PATH] | catalog"
 
 
 def main(arguments: list[str]) -> int:
     match arguments:
         case ["inspect", path]:
             return answer(lambda emit: inspected(Path(path)))
-        case ["run", job]:
-            return answer(lambda emit: converted(Path(job), None, emit))
-        case ["run", job, "--source", source]:
-            return answer(lambda emit: converted(Path(job), source, emit))
+        case ["run", job, *options] if set(options[::2]) <= {"--source", "--calibration"} and len(options) % 2 == 0:
+            places = {name.removeprefix("--"): place for name, place in zip(options[::2], options[1::2], strict=True)}
+            return answer(lambda emit: converted(Path(job), places, emit))
         case ["catalog"]:
             return answer(lambda emit: cataloged())
         case _:
@@ -58,14 +56,12 @@ def inspected(path: Path) -> Event:
         return Failed(f"it could not be read ({type(error).__name__})")
 
 
-def converted(job_file: Path, source: str | None, emit: Callable[[Event], None]) -> Event:
+def converted(job_file: Path, places: dict[str, str], emit: Callable[[Event], None]) -> Event:
     from converters.pipeline import Pipeline
     from converters.recipe import Refused
 
     try:
-        request = request_from_json(json.loads(job_file.read_text("utf-8")))
-        if source is not None:
-            request = replace(request, source=source)
+        request = request_from_json(json.loads(job_file.read_text("utf-8")) | places)
         return Pipeline(request, job_file.parent, emit).run()
     except Refused as error:
         return Failed(str(error), error.code, error.details)
@@ -74,9 +70,10 @@ def converted(job_file: Path, source: str | None, emit: Callable[[Event], None])
     except MemoryError:
         return Failed("the conversion needs more memory than this machine has", "PROCESSING_FAILED")
     except OSError as error:
-        return Failed(f"the conversion could not write its files: {error.strerror}", "PIPELINE_UNAVAILABLE")
-    except Exception as error:
         traceback.print_exc()  # into the job's log
+        return Failed(f"the conversion cannot read or write a file: {error.strerror}", "PIPELINE_UNAVAILABLE")
+    except Exception as error:
+        traceback.print_exc()
         return Failed(f"the conversion failed ({type(error).__name__}); its log says more", "PROCESSING_FAILED")
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from converters.catalog import recipe_named
 from converters.checks.select import check
 from converters.contract import ConversionRequest, Converted, JsonObject, Progressed, StepRequest
-from converters.formats import Artifact
+from converters.disk import told_when_full
+from converters.formats import Artifact, sha256_of
 from converters.plans import plan_for
 from converters.recipe import Lacking, Recipe, Refused, Step
 from converters.recognition import recognize
@@ -31,11 +33,15 @@ class Pipeline:
         self._request, self._workspace, self._report = request, Workspace(folder), report
 
     def run(self) -> Converted:
+        with told_when_full(self._workspace.folder):
+            return self._run()
+
+    def _run(self) -> Converted:
         original = recognize(Path(self._request.source), self._workspace.folder / "original")
         plan = self._request.steps
         if plan is None:
             plan = plan_for(original, self._request.precision)
-        recipes = [_checked_recipe(step, position) for position, step in enumerate(plan)]
+        recipes = _checked_recipes(plan, original)
         made, records = original, []
         for number, (recipe, asked) in enumerate(zip(recipes, plan, strict=True)):
             made, done = self._step(number, len(plan), recipe, asked, made, original)
@@ -49,11 +55,9 @@ class Pipeline:
     def _step(
         self, number: int, count: int, recipe: Recipe, asked: StepRequest, source: Artifact, original: Artifact
     ) -> tuple[Artifact, JsonObject]:
-        if source.format not in recipe.gives:
-            raise Refused(f"recipe {recipe.name} does not take a model in the format {source.format.value}")
         parameters = recipe.settle(asked.parameters)
         taken = source.digests()
-        key = _key(recipe.name, parameters, taken)
+        key = _key(recipe.name, parameters, taken, self._request)
         folder = self._workspace.step_folder(number, recipe.name)
         found = self._workspace.finished(folder, key)
         if found is not None:
@@ -64,10 +68,10 @@ class Pipeline:
 
         report(0.0)
         started_s = time.monotonic()
-        target = self._workspace.begin(folder)
         calibration = Path(self._request.calibration) if self._request.calibration else None
-        step = Step(source, target, parameters, original, report, calibration, self._request.inputs)
-        made = Artifact(recipe.gives[source.format], target, recipe.run(step))
+        with self._workspace.beginning(folder) as target:
+            step = Step(source, target, parameters, original, report, calibration, self._request.inputs)
+            made = Artifact(recipe.gives[source.format], target, recipe.run(step))
         record: JsonObject = {
             "recipe": recipe.name,
             "parameters": parameters,
@@ -90,14 +94,24 @@ class Pipeline:
         self._workspace.write_script(expected)
 
 
-def _checked_recipe(step: StepRequest, position: int) -> Recipe:
-    recipe = recipe_named(step.recipe)
-    recipe.settle(step.parameters)
-    reason = recipe.lacks()
-    if reason is not None:
-        raise Lacking(f"step {position + 1}, {recipe.name}, cannot run here: {reason}", requires=reason)
-    return recipe
+def _checked_recipes(plan: Sequence[StepRequest], original: Artifact) -> list[Recipe]:
+    """Whatever can be told of a plan before its first step. Raises Refused."""
+    recipes, taken = [], original.format
+    for position, step in enumerate(plan):
+        recipe = recipe_named(step.recipe)
+        recipe.settle(step.parameters)
+        if taken not in recipe.gives:
+            raise Refused(f"recipe {recipe.name} does not take a model in the format {taken.value}")
+        reason = recipe.lacks()
+        if reason is not None:
+            raise Lacking(f"step {position + 1}, {recipe.name}, cannot run here: {reason}", requires=reason)
+        recipes.append(recipe)
+        taken = recipe.gives[taken]
+    return recipes
 
 
-def _key(recipe: str, parameters: JsonObject, taken: dict[str, str]) -> str:
-    return hashlib.sha256(json.dumps([recipe, parameters, taken], sort_keys=True).encode()).hexdigest()
+def _key(recipe: str, parameters: JsonObject, taken: dict[str, str], request: ConversionRequest) -> str:
+    """Equal for two runs of a step that would make the same."""
+    calibration = sha256_of(Path(request.calibration)) if request.calibration else None
+    decisive = [recipe, parameters, taken, [asdict(fact) for fact in request.inputs], calibration]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

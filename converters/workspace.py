@@ -6,10 +6,13 @@ import json
 import os
 import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from converters.contract import Facts, JsonObject
+from converters.disk import told_when_full
 from converters.formats import GRAPH, Artifact, Format
 from converters.recipe import Refused
 
@@ -45,14 +48,24 @@ class Workspace:
         if marker["key"] != key:
             return None
         facts = Facts(**{**marker["facts"], "tasks": tuple(marker["facts"]["tasks"])})
-        return Artifact(Format(marker["format"]), folder / "files", facts), marker["record"]
+        made = Artifact(Format(marker["format"]), folder / "files", facts)
+        return (made, marker["record"]) if _is_whole(made, marker["record"]["outputs"]) else None
 
-    def begin(self, folder: Path) -> Path:
-        """The empty folder that a step fills; what an interrupted run left is gone."""
+    @contextmanager
+    def beginning(self, folder: Path) -> Iterator[Path]:
+        """The empty folder that a step fills; what an interrupted run left is gone, and so is it when the step fails.
+
+        Raises: DiskFull in place of what the step makes of that.
+        """
         shutil.rmtree(folder, ignore_errors=True)
         files = folder / "files"
         files.mkdir(parents=True)
-        return files
+        try:
+            with told_when_full(self.folder):
+                yield files
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def finish(self, folder: Path, key: str, made: Artifact, record: JsonObject) -> None:
         marker = {"key": key, "format": made.format.value, "facts": asdict(made.facts), "record": record}
@@ -61,11 +74,25 @@ class Workspace:
         draft.replace(folder / _MARKER)
 
     def write_script(self, expected: dict[str, str]) -> None:
-        """`reproduce.sh SOURCE [FOLDER]`: the same conversion again, and a comparison of the digests."""
-        job = (self.folder / JOB_FILE).read_text()
+        """`reproduce.sh SOURCE [FOLDER [CALIBRATION]]`: the same conversion again, and a comparison of the digests.
+
+        The places of this machine, which would lead nowhere, are left out.
+        """
+        job = json.loads((self.folder / JOB_FILE).read_text()) | {"source": "", "calibration": None}
         sums = "\n".join(f"{digest}  model/{path}" for path, digest in sorted(expected.items()))
-        (self.folder / SCRIPT).write_text(_SCRIPT.format(job=shlex.quote(job), sums=shlex.quote(sums)))
+        text = _SCRIPT.format(job=shlex.quote(json.dumps(job)), sums=shlex.quote(sums))
+        (self.folder / SCRIPT).write_text(text)
         (self.folder / SCRIPT).chmod(0o755)
+
+
+def _is_whole(made: Artifact, outputs: dict[str, str]) -> bool:
+    """The marker may have reached the disk before the files did, when the machine lost its power.
+
+    What an interrupted check left beside them is removed.
+    """
+    for path in set(made.files()) - set(outputs):
+        (made.directory / path).unlink()
+    return made.digests() == outputs
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -94,15 +121,17 @@ def carry_companions(source: Artifact, target: Path) -> None:
 
 
 _SCRIPT = """#!/bin/sh
-# Makes the same model again: sh reproduce.sh SOURCE [FOLDER]
+# Makes the same model again: sh reproduce.sh SOURCE [FOLDER [CALIBRATION]]
 # Needs the converter environment's Python (TRITONPLANE_CONVERTER_PYTHON) and the `converters` package on PYTHONPATH.
 set -eu
-[ $# -ge 1 ] || {{ echo "usage: reproduce.sh SOURCE [FOLDER]" >&2; exit 2; }}
+[ $# -ge 1 ] || {{ echo "usage: reproduce.sh SOURCE [FOLDER [CALIBRATION]]" >&2; exit 2; }}
 source=$(realpath "$1")
 folder=${{2:-reproduced}}
+calibration=${{3:+$(realpath "$3")}}
 mkdir -p "$folder"
 printf '%s' {job} >"$folder/job.json"
-"${{TRITONPLANE_CONVERTER_PYTHON:-python3}}" -m converters run "$folder/job.json" --source "$source"
+"${{TRITONPLANE_CONVERTER_PYTHON:-python3}}" -m converters run "$folder/job.json" --source "$source" \\
+    ${{calibration:+--calibration "$calibration"}}
 cd "$folder"
 printf '%s\\n' {sums} | sha256sum --check
 """
