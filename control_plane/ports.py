@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from control_plane.domain.access import ApiKey, Claims, Principal
 from control_plane.domain.events import Event, EventFilter, NewEvent
 from control_plane.domain.imports import SourceFormat
 from control_plane.domain.jobs import Job, JobFilter, JsonObject
-from control_plane.domain.models import Description, LoadOptions, ModelRecord, Revision, Signature
+from control_plane.domain.models import Artifact, Description, LoadOptions, ModelRecord, Revision, Signature
 from control_plane.domain.paging import Page, Paged
 from control_plane.domain.rollups import Kept, Rollup, Work
 from control_plane.domain.tensors import Inference, Prediction
@@ -110,6 +110,18 @@ class ModelRepository(Protocol):
     async def revisions(self) -> Sequence[Revision]:
         """Every whole revision on disk; what is not whole is moved out of Triton's sight."""
 
+    async def copy(self, revision: Revision, places: Mapping[str, str], folder: Path) -> None:
+        """Copy files of a revision, each to its place in a folder.
+
+        Raises: NotFound when the revision is gone; Unavailable (disk full).
+        """
+
+    async def package(self, revision: Revision, folder: Path) -> None:
+        """Copy the whole model directory, under the model's public name as another Triton may serve it.
+
+        Raises: as `copy`.
+        """
+
     async def delete(self, revision: Revision) -> None: ...
 
 
@@ -128,6 +140,25 @@ class OnnxInspector(Protocol):
 
     async def inspect(self, path: Path) -> OnnxModel:
         """Raises InvalidRequest when the file is not a valid ONNX model."""
+
+
+class ExportShelf(Protocol):
+    """Where exported files lie for who fetches them: below the import root, so that they can be imported again."""
+
+    async def pack(self, folder: Path, file: Path) -> None:
+        """Zip a folder; the same files always give the same bytes. Raises Unavailable (disk full)."""
+
+    async def put(self, export_id: str, folder: Path, name: str) -> Artifact:
+        """Take a folder of files in, whole or not at all; putting it again is fine.
+
+        Gives the file `name` of it, with its path below the import root. Raises Unavailable (disk full).
+        """
+
+    def file(self, export_id: str, name: str) -> Path: ...
+
+    async def ids(self) -> Sequence[str]: ...
+
+    async def delete(self, export_id: str) -> None: ...
 
 
 class ModelStore(Protocol):

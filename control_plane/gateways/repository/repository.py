@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
-from control_plane.domain.errors import NotFound, Unavailable, UnsupportedFormat
+from control_plane.domain.errors import NotFound, UnsupportedFormat
 from control_plane.domain.imports import SourceFormat
 from control_plane.domain.jobs import JsonObject
 from control_plane.domain.models import Artifact, Description, LoadOptions, Revision
 from control_plane.domain.references import check_new_name, revision_directory
 from control_plane.gateways.repository import changes as settings
 from control_plane.gateways.repository.configuration import Abilities
+from control_plane.gateways.repository.disk import full_disk_told, in_thread
 from control_plane.gateways.repository.drafts import Draft, Target, open_draft, settle_draft
 from control_plane.gateways.repository.inventory import find_faults, read_revisions, sweep_staging
 from control_plane.gateways.repository.layout import CONFIG, MANIFEST, VERSION, Layout, sync_folder
@@ -30,10 +28,7 @@ from control_plane.gateways.repository.sources import take_source
 from control_plane.gateways.repository.staging import Intake
 from control_plane.ports import Clock, OnnxInspector, OnnxModel, Publication
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NO_ARTIFACTS = frozenset({MANIFEST})
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +64,8 @@ class LocalRepository:
 
         Raises: InvalidRequest, UnsupportedFormat, PayloadTooLarge naming what is wrong; Unavailable (disk full).
         """
-        with _full_disk_told():
-            return await _in_thread(take_source, source, label, Intake(folder, self._limits))
+        with full_disk_told():
+            return await in_thread(take_source, source, label, Intake(folder, self._limits))
 
     async def publish(self, publication: Publication) -> Revision:
         """Stage, validate, hash, then rename into place.
@@ -80,9 +75,9 @@ class LocalRepository:
         check_new_name(publication.model)
         target = self._target(publication.model, publication.number)
         async with self._stage() as stage:
-            draft = await _in_thread(self._take, publication, stage, target)
+            draft = await in_thread(self._take, publication, stage, target)
             onnx = await self._inspect(draft)
-            return await _in_thread(self._publish, publication, draft, target, onnx)
+            return await in_thread(self._publish, publication, draft, target, onnx)
 
     async def derive(self, base: Revision, number: int, changes: LoadOptions, created_by: str) -> Revision:
         """A new revision of the same files (hard links) with another configuration.
@@ -90,20 +85,33 @@ class LocalRepository:
         Raises: InvalidRequest, Unsupported for a change that the backend or the machine cannot follow; Conflict.
         """
         async with self._stage() as stage:
-            return await _in_thread(self._derive, base, number, changes, created_by, stage)
+            return await in_thread(self._derive, base, number, changes, created_by, stage)
 
     async def revisions(self) -> Sequence[Revision]:
         """Every whole revision on disk; what is not whole is moved out of Triton's sight."""
-        return await _in_thread(self._read)
+        return await in_thread(self._read)
 
     async def verify(self, revision: Revision) -> tuple[str, ...]:
         """How a revision's files differ from what was published, in sentences; reads every byte."""
-        return await _in_thread(find_faults, self._layout.revision(revision.model, revision.number), revision)
+        return await in_thread(find_faults, self._layout.revision(revision.model, revision.number), revision)
+
+    async def copy(self, revision: Revision, places: Mapping[str, str], folder: Path) -> None:
+        """Copy files of a revision, each to its place in a folder.
+
+        Raises: NotFound when the revision is gone; Unavailable (disk full).
+        """
+        with full_disk_told():
+            await in_thread(self._copy, revision, places, folder)
+
+    async def package(self, revision: Revision, folder: Path) -> None:
+        """Copy the whole model directory, under the model's public name as another Triton may serve it."""
+        with full_disk_told():
+            await in_thread(self._package, revision, folder)
 
     async def delete(self, revision: Revision) -> None:
         """Out of Triton's sight first, then off the disk. Deleting twice is fine."""
         async with self._stage() as stage:
-            await _in_thread(self._delete, revision, stage)
+            await in_thread(self._delete, revision, stage)
 
     @asynccontextmanager
     async def _stage(self) -> AsyncIterator[Path]:
@@ -112,11 +120,11 @@ class LocalRepository:
         stage = self._layout.staging / name
         self._active.add(name)
         try:
-            with _full_disk_told():
+            with full_disk_told():
                 stage.mkdir()
                 yield stage
         finally:
-            await _in_thread(shutil.rmtree, stage, ignore_errors=True)
+            await in_thread(shutil.rmtree, stage, ignore_errors=True)
             self._active.discard(name)
 
     def _target(self, model: str, number: int) -> Target:
@@ -191,6 +199,24 @@ class LocalRepository:
         reveal(stage, self._layout, revision)
         return revision
 
+    def _copy(self, revision: Revision, places: Mapping[str, str], folder: Path) -> None:
+        source = self._layout.revision(revision.model, revision.number)
+        for path, place in places.items():
+            target = folder / place
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(source / path, target)
+            except FileNotFoundError as error:
+                raise NotFound(f"revision {revision.model}:{revision.number} is not in the repository") from error
+
+    def _package(self, revision: Revision, folder: Path) -> None:
+        paths = [MANIFEST, *(artifact.path for artifact in revision.artifacts)]
+        self._copy(revision, {path: path for path in paths}, folder)
+        (folder / VERSION).mkdir(exist_ok=True)  # an ensemble's has no files
+        config = parse_config((folder / CONFIG).read_bytes())
+        config.name = revision.model
+        (folder / CONFIG).write_bytes(render_config(config))
+
     def _read(self) -> tuple[Revision, ...]:
         sweep_staging(self._layout, frozenset(self._active))
         return read_revisions(self._layout)
@@ -200,23 +226,3 @@ class LocalRepository:
         if folder.exists():
             folder.rename(stage / folder.name)
             sync_folder(self._layout.repository)
-
-
-@contextmanager
-def _full_disk_told() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise Unavailable("the disk that holds the models is full", retry_after_seconds=60) from error
-        raise
-
-
-async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run blocking work off the loop. Cancelled, it waits all the same: nobody may clean up under a thread."""
-    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
-    try:
-        return await asyncio.shield(task)
-    finally:
-        if not task.done():
-            await asyncio.wait([task])

@@ -84,6 +84,17 @@ def check_content(file: Path, path: str, is_executable: bool) -> None:
         )
 
 
+def is_torch_archive(file: Path) -> bool:
+    """Whether it is laid out as torch.jit.save and torch.export.save do, and not as torch.save does."""
+    with file.open("rb") as content:
+        if content.read(2) != b"PK" or not zipfile.is_zipfile(file):
+            return False
+    with zipfile.ZipFile(file) as archive:
+        names = {name.partition("/")[2] for name in archive.namelist()}
+    is_script = "constants.pkl" in names and any(name.startswith("code/") for name in names)
+    return is_script or "archive_format" in names
+
+
 def _code_reason(file: Path, path: str) -> str | None:
     name = PurePosixPath(path).name.lower()
     suffix = PurePosixPath(name).suffix

@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from control_plane.domain.errors import InvalidRequest, PayloadTooLarge
-from control_plane.gateways.repository.layout import TORCH_FILE
-from control_plane.gateways.repository.safety import EXECUTABLE, ImportLimits, check_content, check_entry, check_path
+from control_plane.gateways.repository.layout import KEPT_TORCH_FILES, TORCH_FILE
+from control_plane.gateways.repository.safety import (
+    EXECUTABLE,
+    ImportLimits,
+    check_content,
+    check_entry,
+    check_path,
+    is_torch_archive,
+)
 
 CHUNK_BYTES = 2**20
 
@@ -47,7 +54,8 @@ class Intake:
                 size_bytes += len(chunk)
                 self._count_bytes(len(chunk), size_bytes, path)
                 copy.write(chunk)
-        if not self.limits.allow_code and path != TORCH_FILE:
+        is_torch = path == TORCH_FILE or (path in KEPT_TORCH_FILES and is_torch_archive(target))
+        if not self.limits.allow_code and not is_torch:
             check_content(target, path, is_executable)
 
     def _count_file(self) -> None:
