@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 from converters.contract import Facts
 from converters.formats import GRAPH, Artifact
-from converters.graph import read_graph
 from converters.recipe import Refused
 
 WEIGHTS_FILE = f"{GRAPH}.data"
@@ -39,7 +39,8 @@ def save_graph(model: Any, target: Path) -> Path:
     import onnx
 
     graph = target / GRAPH
-    if model.ByteSize() <= _INLINE_BYTES_MAX:
+    # Not the model's own ByteSize, which protobuf refuses to tell beyond 2 GiB.
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) <= _INLINE_BYTES_MAX:
         onnx.save(model, graph)
     else:
         onnx.save(model, graph, save_as_external_data=True, all_tensors_to_one_file=True, location=WEIGHTS_FILE)
@@ -48,8 +49,45 @@ def save_graph(model: Any, target: Path) -> Path:
 
 def facts_of(graph: Path, before: Facts) -> Facts:
     """What is known of the model, with the weights counted anew."""
+    from converters.graph import read_graph
+
     counted = read_graph(graph.read_bytes())
     return replace(before, parameters=counted.parameters, dtype=counted.dtype)
+
+
+def changed_facts(source: Artifact, graph: Path) -> Facts:
+    """What is known of the graph made of `source`, which onnxruntime was seen to open.
+
+    The weights are counted before the change: scales and zero points that it adds are none. Raises: Refused.
+    """
+    from converters.graph import read_graph
+    from converters.inspection import InvalidModel, describe
+
+    try:
+        found = describe(graph)
+    except InvalidModel as error:
+        raise Refused(f"the changed graph does not open here: {error}") from error
+    counted = source.facts.parameters
+    if counted is None:
+        counted = read_graph(source.graph.read_bytes()).parameters
+    return replace(source.facts, parameters=counted, dtype=found.dtype)
+
+
+def ordered(model: Any) -> Any:
+    """The model with each node behind those that it needs, and the domains of all its operators declared."""
+    from onnx import helper
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    OnnxModel.graph_topological_sort(model.graph)
+    declared = {entry.domain for entry in model.opset_import}
+    for domain in sorted({node.domain for node in model.graph.node} - declared - {"", "ai.onnx"}):
+        model.opset_import.append(helper.make_opsetid(domain, 1))
+    return model
+
+
+def node_types(model: Any) -> Counter[str]:
+    """How many nodes of each operator the graph has, those of its subgraphs aside."""
+    return Counter(node.op_type for node in model.graph.node)
 
 
 def first_line(error: BaseException) -> str:
