@@ -164,7 +164,7 @@ def _symbol_names(tensors: Sequence[Any]) -> Mapping[str, str]:
 
 RECIPE = Recipe(
     name="torch_to_onnx",
-    summary="torch module to ONNX",
+    summary="Export a TorchScript or torch.export module to ONNX",
     gives={Format.TORCHSCRIPT: Format.ONNX, Format.TORCH_EXPORT: Format.ONNX},
     run=run,
     parameters={"opset": Parameter(20, "version of the ONNX operators")},
