@@ -5,7 +5,10 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "onnxruntime-genai", "onnxscript", "tokenizers", "numpy")
+_PACKAGES = (
+    *("torch", "transformers", "onnx", "onnxruntime", "onnxruntime-genai", "onnxscript", "tokenizers", "numpy"),
+    *("tensorrt", "tensorrt_rtx_cu13"),
+)
 
 
 def tool_versions() -> dict[str, object]:

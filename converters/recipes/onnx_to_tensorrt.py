@@ -2,6 +2,7 @@
 
 The network is strongly typed: it computes in the types that the graph has. So `fp16` rewrites the graph first, and
 `int8` wants one that is quantized already, with the pairs that onnx_static_int8 makes for_engine tensorrt.
+Two engines of one graph differ in their bytes, so `reproduce.sh` makes an equal one and not the same.
 An engine of tensorrt_rtx is opened by that library alone, not by Triton's tensorrt_plan backend.
 """
 
