@@ -10,6 +10,7 @@ import contextlib
 import math
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,8 @@ def _take(built: Path, target: Path, config: CausalLmConfig) -> None:
     model = onnx.load(built / GRAPH, load_external_data=False)
     # Its notes on shapes contradict some of the operators' own rules.
     del model.graph.value_info[:]
+    # The builder adds the commit of whatever git repository it is installed in: the same model, other bytes.
+    model.producer_version = version("onnxruntime-genai")
     if config.architecture.startswith("Gemma"):
         _scale_exactly(model.graph, config.parsed.hidden_size)
     if (built / WEIGHTS_FILE).stat().st_size <= _INLINE_BYTES_MAX:

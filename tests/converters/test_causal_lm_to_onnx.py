@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -161,6 +163,12 @@ def test_a_longrope_model_keeps_to_the_context_in_which_its_positions_agree(tmp_
     converted = convert(write_model("phi3-long", tmp_path / "source"), tmp_path / "work")
 
     assert converted.facts.context_length == 64
+
+
+def test_a_graph_does_not_tell_the_repository_that_it_was_made_in(tmp_path: Path) -> None:
+    converted = convert(write_model("llama", tmp_path / "source"), tmp_path / "work")
+
+    assert onnx.load(model_file(converted)).producer_version == version("onnxruntime-genai")
 
 
 def test_pickled_weights_beside_the_safetensors_are_not_opened(tmp_path: Path) -> None:
