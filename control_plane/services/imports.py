@@ -8,13 +8,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from control_plane.domain.access import Principal
-from control_plane.domain.errors import Conflict, InvalidRequest, NotPermitted, Unsupported, error_of
+from control_plane.domain.errors import InvalidRequest, NotPermitted, Unsupported
 from control_plane.domain.imports import ImportOptions, SourceFormat
-from control_plane.domain.jobs import Job, JobKind, JobState, JsonObject
+from control_plane.domain.jobs import Job, JobKind, JsonObject
 from control_plane.domain.models import Description, LoadOptions, ModelKind, Revision, TensorSpec
 from control_plane.domain.references import check_new_name
-from control_plane.ports import Converter, ModelRepository, Progress, Report, Workspaces
+from control_plane.ports import Converter, ModelRepository, Progress, Workspaces
 from control_plane.services.catalog import Catalog
+from control_plane.services.job_runs import part_of, result_of
 from control_plane.services.jobs import JobService, NewJob, Run, new_job_id
 from control_plane.services.models import Models
 from control_plane.services.publishing import NewRevision, Publisher
@@ -93,14 +94,10 @@ class Imports:
 
     async def finished(self, job: Job) -> tuple[Revision, JsonObject]:
         """Wait for an import: its revision and the job's result. Raises what the job failed with, Conflict."""
-        job = await self._jobs.wait(job.id)
-        if job.failure is not None:
-            raise error_of(job.failure.code, job.failure.message, {**job.failure.details, "job_id": job.id})
-        if job.state is JobState.CANCELLED or job.result is None:
-            raise Conflict("the import was cancelled", job_id=job.id)
-        number = job.result["revision"]
+        result = result_of(await self._jobs.wait(job.id))
+        number = result["revision"]
         assert isinstance(number, int)
-        return self._catalog.status(job.model, number).revision, job.result
+        return self._catalog.status(job.model, number).revision, result
 
     async def _import(self, run: Run) -> JsonObject:
         received = await run.step("receive", lambda: self._receive(run))
@@ -131,7 +128,7 @@ class Imports:
             )
         if not source_format.must_be_converted and precision is None:
             return None
-        await self._converter.prepare(_part(run, _RECEIVED, _PREPARED))
+        await self._converter.prepare(part_of(run, _RECEIVED, _PREPARED))
         return await run.step("convert", lambda: self._convert(run, source_format))
 
     async def _convert(self, run: Run, source_format: SourceFormat) -> JsonObject:
@@ -141,7 +138,7 @@ class Imports:
             "precision": asked["precision"],
             "inputs": asked["inputs"],
         }
-        made = await self._converter.convert(run.workspace, request, _part(run, _PREPARED, _CONVERTED))
+        made = await self._converter.convert(run.workspace, request, part_of(run, _PREPARED, _CONVERTED))
         folder = made.directory.relative_to(run.workspace).as_posix()
         return {"folder": folder, "description": asdict(made.description), "record": made.record}
 
@@ -218,15 +215,6 @@ def _parse_input(text: str) -> TensorSpec:
 
 def _only_file(folder: Path) -> Path:
     return next(path for path in folder.iterdir() if path.is_file())
-
-
-def _part(run: Run, start: float, end: float) -> Report:
-    """A part of the job's progress as a whole of its own."""
-
-    def report(progress: Progress) -> None:
-        run.report(Progress(start + (end - start) * progress.fraction, progress.message))
-
-    return report
 
 
 def _description(value: object) -> Description:

@@ -1,4 +1,4 @@
-"""What the workflow of a job is handed."""
+"""What the workflow of a job is handed, and what a job gave when it is over."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from control_plane.domain.errors import DomainError
+from control_plane.domain.errors import Conflict, DomainError, error_of
 from control_plane.domain.jobs import Job, JsonObject
-from control_plane.ports import Progress, Step, Steps
+from control_plane.ports import Progress, Report, Step, Steps
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -20,7 +20,9 @@ T = TypeVar("T")
 class Run:
     """What a workflow is handed: its job, durable steps, and a way to say how far it is."""
 
-    def __init__(self, job: Job, steps: Steps, advance: Callable[[Job, str], Awaitable[object]], workspace: Path) -> None:
+    def __init__(
+        self, job: Job, steps: Steps, advance: Callable[[Job, str], Awaitable[object]], workspace: Path
+    ) -> None:
         self.job, self.workspace = job, workspace
         self._steps, self._advance = steps, advance
         self._latest: Progress | None = None
@@ -56,6 +58,24 @@ class Run:
 
 
 JobWorkflow = Callable[[Run], Awaitable[JsonObject]]
+
+
+def part_of(run: Run, start: float, end: float) -> Report:
+    """A part of the job's progress as a whole of its own."""
+
+    def report(progress: Progress) -> None:
+        run.report(Progress(start + (end - start) * progress.fraction, progress.message))
+
+    return report
+
+
+def result_of(job: Job) -> JsonObject:
+    """The result of a job that is over. Raises what it failed with; Conflict when it was cancelled."""
+    if job.failure is not None:
+        raise error_of(job.failure.code, job.failure.message, {**job.failure.details, "job_id": job.id})
+    if job.result is None:
+        raise Conflict(f"the {job.kind.value} was cancelled", job_id=job.id)
+    return job.result
 
 
 async def to_its_end(work: Awaitable[T]) -> T:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 from pydantic import BaseModel, ConfigDict, Field
 
+from control_plane.domain.exports import ExportFormat
 from control_plane.domain.generation import MAX_NEW_TOKENS, MAX_STOP_SEQUENCES, SEED_MAX
 from control_plane.domain.models import ModelKind
 from control_plane.domain.references import REFERENCE_PATTERN
@@ -90,6 +91,19 @@ class ImportModelResponse(Words):
     error_message: str | None = None
     revision: int
     state: str
+
+
+class ExportModelResponse(Words):
+    """`file_path` is below the server's import root, for T-REST-15. `download_url` is below the server's own URL."""
+
+    model_id: str
+    export_id: str
+    export_format: ExportFormat
+    file_path: str
+    size_bytes: int
+    sha256: str
+    download_url: str
+    created_at: Timestamp
 
 
 class InferenceMetrics(Words):
