@@ -33,7 +33,7 @@ VIOLATIONS = {
     "backends-are-alone": ("triton_backends/probe/model.py", "import converters.contract"),
     "control-plane-sees-contract-only": (
         "control_plane/gateways/processes/converter.py",
-        "import converters.inspection",
+        "import converters.plans",
     ),
     "control-plane-not-backends": ("control_plane/gateways/clock.py", "import triton_backends.runtime"),
     "contract-is-stdlib": ("converters/contract.py", "import numpy"),
