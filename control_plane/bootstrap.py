@@ -122,6 +122,7 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         jobs = JobService(SqlJobStore(database, events), events, durability, workspaces, clock)
 
         await models.open()
+        catalog.tell = events.publish
         await jobs.sweep()
         _connect(triton, models, loader, catalog, reconciler)
         opened.push_async_callback(monitoring.close)  # after Triton, when the last inference has ended

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from control_plane.domain.errors import ModelNotFound
+from control_plane.domain.events import NewEvent
 from control_plane.domain.models import Health, Model, ModelFilter, ModelRecord, ModelState, Revision, RevisionStatus
 from control_plane.domain.paging import Page, Paged
 from control_plane.domain.references import ModelReference, parse_reference
+from control_plane.services import announcing
 
 _NAMES_SHOWN = 50
 
 
 class Catalog:
-    """Changed by services/{models,publishing,loading,reconciliation} only; everybody reads it."""
+    """Changed by services/{models,publishing,loading,reconciliation} only; everybody reads it.
+
+    `tell` is handed an event of each change, from when the entry point sets it: what was there before is no news.
+    """
 
     def __init__(self) -> None:
+        self.tell: Callable[[NewEvent], None] = lambda event: None
         self._records: dict[str, ModelRecord] = {}
         self._statuses: dict[str, dict[int, RevisionStatus]] = {}
         self._resolved: dict[str, RevisionStatus] = {}
@@ -75,18 +81,24 @@ class Catalog:
         self._resolved.clear()
 
     def add_revision(self, revision: Revision) -> None:
-        self._statuses.setdefault(revision.model, {})[revision.number] = RevisionStatus(revision, ModelState.UNLOADED)
+        statuses = self._statuses.setdefault(revision.model, {})
+        is_news = revision.number not in statuses
+        statuses[revision.number] = RevisionStatus(revision, ModelState.UNLOADED)
         self._resolved.clear()
+        if is_news:
+            self.tell(announcing.published(revision))
 
     def drop_revision(self, revision: Revision) -> None:
         self._statuses.get(revision.model, {}).pop(revision.number, None)
         self._resolved.clear()
+        self.tell(announcing.withdrawn(revision))
 
     def drop(self, name: str) -> None:
         """Forget a model and all of its revisions."""
         self._records.pop(name, None)
         self._statuses.pop(name, None)
         self._resolved.clear()
+        self.tell(announcing.deleted(name))
 
     def mark(
         self,
@@ -105,6 +117,8 @@ class Catalog:
         if before.state is not state and (record := self._records.get(revision.model)):
             self._records[revision.model] = replace(record, updated_at=at)
         self._resolved.clear()
+        for event in announcing.changes(before, status):
+            self.tell(event)
         return status
 
     def _model(self, name: str) -> Model:

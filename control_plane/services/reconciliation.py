@@ -20,6 +20,7 @@ from control_plane.domain.models import (
 )
 from control_plane.domain.references import STABLE
 from control_plane.ports import Clock, TritonControl, TritonServer
+from control_plane.services import announcing
 from control_plane.services.catalog import Catalog
 from control_plane.services.loading import Loader
 from control_plane.services.probing import Prober
@@ -142,7 +143,7 @@ class Reconciler:
             self._server.degrade(f"{revision.model} is dead")
             log.warning("healing a dead model", extra={"model": revision.model, "revision": revision.number})
             try:
-                await self._loader.load(revision, LoadOptions().timeout_s)
+                self._catalog.tell(announcing.healed(await self._loader.load(revision, LoadOptions().timeout_s)))
             except Unavailable:
                 log.warning("Triton itself is gone; the model comes back with it", extra={"model": revision.model})
             except DomainError as error:

@@ -1,4 +1,4 @@
-"""Jobs and events without a database and without durability: what is lost with the process."""
+"""Jobs and events without a database, workspaces without a state directory."""
 
 from __future__ import annotations
 
@@ -12,39 +12,37 @@ from pathlib import Path
 
 from control_plane.domain.errors import Conflict
 from control_plane.domain.events import Event, EventFilter, NewEvent
-from control_plane.domain.jobs import Job, JobFilter, JsonObject
+from control_plane.domain.jobs import Job, JobFilter
 from control_plane.domain.paging import Page, Paged
-from control_plane.ports import Clock, Step, Steps, Workflow
+from control_plane.ports import Clock
 
 
 class InMemoryEvents:
-    """`watching` counts those who follow."""
+    """`recorded` is all that happened; `watching` counts those who follow."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._recorded: list[Event] = []
+        self.recorded: list[Event] = []
         self._news = asyncio.Event()
         self._is_over = False
         self.watching = 0
 
     def publish(self, event: NewEvent) -> None:
-        seq = len(self._recorded) + 1
-        self._recorded.append(
-            Event(seq, self._clock.now(), event.topic, event.subject, event.kind, dict(event.payload))
-        )
+        seq = len(self.recorded) + 1
+        self.recorded.append(Event(seq, self._clock.now(), event.topic, event.subject, event.kind, dict(event.payload)))
         self._wake()
 
     async def watch(self, wanted: EventFilter, after: int | None = None) -> AsyncGenerator[Event, None]:
-        position = len(self._recorded) if after is None else min(after, len(self._recorded))
+        position = len(self.recorded) if after is None else min(after, len(self.recorded))
         self.watching += 1
         try:
             while not self._is_over:
-                news, known = self._news, len(self._recorded)
-                for event in self._recorded[position:known]:
+                news, known = self._news, len(self.recorded)
+                for event in self.recorded[position:known]:
                     if wanted.wants(event):
                         yield event
                 position = known
-                if known == len(self._recorded):
+                if known == len(self.recorded):
                     await news.wait()
         finally:
             self.watching -= 1
@@ -55,8 +53,8 @@ class InMemoryEvents:
 
     def forget(self, subject: str) -> None:
         # The numbers of the others stay as they are.
-        self._recorded = [
-            replace(event, subject="forgotten") if event.subject == subject else event for event in self._recorded
+        self.recorded = [
+            replace(event, subject="forgotten") if event.subject == subject else event for event in self.recorded
         ]
 
     def _wake(self) -> None:
@@ -109,37 +107,6 @@ def _matches(job: Job, wanted: JobFilter) -> bool:
     )
 
 
-class OneLife:
-    """`Durability` that runs every job at once, in this process, and takes up nothing."""
-
-    def __init__(self) -> None:
-        self._workflow: Workflow | None = None
-        self._running: dict[str, asyncio.Task[None]] = {}
-
-    async def open(self, workflow: Workflow) -> None:
-        self._workflow = workflow
-
-    async def start(self, job_id: str) -> None:
-        assert self._workflow is not None, "open the jobs first"
-        if job_id not in self._running:
-            steps: Steps = _EveryStep()
-            self._running[job_id] = asyncio.create_task(self._run(self._workflow, job_id, steps))
-
-    async def cancel(self, job_id: str) -> None:
-        task = self._running.get(job_id)
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _run(self, workflow: Workflow, job_id: str, steps: Steps) -> None:
-        await workflow(job_id, steps)
-
-
-class _EveryStep:
-    async def step(self, name: str, work: Step) -> JsonObject:
-        return await work()
-
-
 class TemporaryWorkspaces:
     """Folders that are gone with this object."""
 
@@ -150,6 +117,12 @@ class TemporaryWorkspaces:
     def create(self, job_id: str) -> Path:
         folder = self.root / job_id
         folder.mkdir(exist_ok=True)
+        return folder
+
+    def empty_folder(self, job_id: str, name: str) -> Path:
+        folder = self.create(job_id) / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         return folder
 
     def clean(self, job_id: str) -> None:

@@ -25,7 +25,8 @@ from control_plane.services.publishing import Publisher
 from control_plane.services.reconciliation import Reconciler
 from control_plane.services.registry import Services
 from tests.doubles.clock import FixedClock
-from tests.doubles.jobs import InMemoryEvents, InMemoryJobStore, OneLife, TemporaryWorkspaces
+from tests.doubles.durability import InMemoryDurability
+from tests.doubles.jobs import InMemoryEvents, InMemoryJobStore, TemporaryWorkspaces
 from tests.doubles.repository import CREATED_AT, InMemoryRepository
 from tests.doubles.stores import InMemoryKeyStore, InMemoryMetricStore, InMemoryModelStore
 from tests.doubles.triton import InMemoryTriton, InMemoryTritonServer
@@ -86,7 +87,8 @@ async def make_world(
     models = Models(catalog, store, repository, loader, server, publisher, clock, machine)
     await models.open()
     events, workspaces = InMemoryEvents(clock), TemporaryWorkspaces()
-    jobs = JobService(InMemoryJobStore(events), events, OneLife(), workspaces, clock)
+    catalog.tell = events.publish
+    jobs = JobService(InMemoryJobStore(events), events, InMemoryDurability(max_concurrent=100), workspaces, clock)
     await jobs.open()
     credentials = LocalCredentials(JwtConfig(secret=JWT_SECRET))
     reconciler, metrics = Reconciler(catalog, loader, triton, server, prober, clock), InMemoryMetricStore()

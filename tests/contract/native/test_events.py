@@ -17,7 +17,7 @@ from control_plane.domain.events import NewEvent, Topic
 from tests.contract.conftest import ServeHttp, two_models
 from tests.contract.native.working import Told, submitted, told
 from tests.contract.served import Served, serving
-from tests.doubles.services import World
+from tests.doubles.services import World, make_world
 
 EVENTS = "/native/v1/events"
 
@@ -39,7 +39,7 @@ async def first(events: AsyncIterator[Told], count: int) -> list[Told]:
 
 
 async def test_x_evt_01_an_event_says_what_happened_to_what(serve_http: ServeHttp) -> None:
-    http = await serve_http()
+    http = await serve_http(await make_world())
     published(http.world, "coder", took_s=1.5)
     (event,) = await first(told(http, EVENTS, after=0), 1)
     assert (event.seq, event.event) == (1, "model")
@@ -66,7 +66,7 @@ async def test_x_evt_01_without_a_place_only_what_comes_now_is_told_and_nothing_
 
 
 async def test_x_evt_01_a_reader_that_comes_back_has_missed_nothing(serve_http: ServeHttp) -> None:
-    http = await serve_http()
+    http = await serve_http(await make_world())
     published(http.world, "a", "b", "c")
     seen = await first(told(http, EVENTS, after=0), 2)
     published(http.world, "d")
