@@ -17,9 +17,13 @@ from control_plane.gateways.clock import SystemClock
 from control_plane.gateways.credentials import JwtConfig, LocalCredentials
 from control_plane.gateways.gpu import NoGpu, NvidiaGpu
 from control_plane.gateways.jobs.durability import DbosDurability
+from control_plane.gateways.processes.conversions import ConverterRunner
 from control_plane.gateways.processes.converter import ConverterInspector
+from control_plane.gateways.processes.environment import Environment, GivenEnvironment, MadeEnvironment
+from control_plane.gateways.processes.packages import Requirements
 from control_plane.gateways.processes.workspaces import LocalWorkspaces
 from control_plane.gateways.repository.configuration import Abilities
+from control_plane.gateways.repository.exports import LocalExports
 from control_plane.gateways.repository.repository import LocalRepository
 from control_plane.gateways.repository.safety import ImportLimits
 from control_plane.gateways.state.database import SqlDatabase, open_database
@@ -36,7 +40,9 @@ from control_plane.gateways.triton.external import ExternalTriton
 from control_plane.gateways.triton.supervisor import Supervisor
 from control_plane.services.access import Access
 from control_plane.services.catalog import Catalog
+from control_plane.services.exports import Exports
 from control_plane.services.health import HealthService
+from control_plane.services.imports import Imports
 from control_plane.services.inference import InferenceService
 from control_plane.services.jobs import JobService
 from control_plane.services.loading import Loader
@@ -50,6 +56,8 @@ from control_plane.services.registry import Services
 from control_plane.settings import Settings
 
 log = logging.getLogger(__name__)
+CONVERTERS = Path(__file__).parent.parent / "converters"
+EXCHANGE = "exchange"  # the import root below the state directory, where none is set
 SHIPPED_MODELS = Path(__file__).parent.parent / "model_repository"
 PROBE_INTERVAL_S = 10.0
 TRITON_FIRST_S = 30.0  # what jobs need takes a second of a core to import: models are served first
@@ -120,6 +128,10 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         workspaces = LocalWorkspaces(state.path)
         durability = DbosDurability(state.path / "jobs.db", settings.max_concurrent_jobs)
         jobs = JobService(SqlJobStore(database, events), events, durability, workspaces, clock)
+        converter = _converter(settings, state.path, has_gpu=gpu)
+        root = settings.import_root or state.path / EXCHANGE
+        imports = Imports(jobs, models, publisher, repository, converter, workspaces, catalog, root)
+        exports = Exports(jobs, catalog, repository, converter, workspaces, LocalExports(root), clock, has_gpu=gpu)
 
         await models.open()
         catalog.tell = events.publish
@@ -130,7 +142,7 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         opened.push_async_callback(durability.close)  # before Triton: what runs is interrupted
         _keep(opened, reconciler.watch(PROBE_INTERVAL_S), monitoring.watch())
         _keep(opened, _open_jobs(jobs, triton), _forget_daily(jobs, events), _end_watches(health, events))
-        services = Services(access, models, catalog, inference, health, jobs=jobs, events=events, monitoring=monitoring)
+        services = Services(access, models, catalog, inference, health, jobs, imports, exports, events, monitoring)
         yield Product(services, state.path, triton, admin_key)
 
 
@@ -174,6 +186,15 @@ def _triton(settings: Settings, state_dir: Path, clock: SystemClock) -> Supervis
     if settings.triton_endpoints:
         return ExternalTriton(config, settings.triton_endpoints, clock)
     return Supervisor(config, clock)
+
+
+def _converter(settings: Settings, state_dir: Path, *, has_gpu: bool) -> ConverterRunner:
+    environment: Environment
+    if settings.converter_python is not None:
+        environment = GivenEnvironment(settings.converter_python)
+    else:
+        environment = MadeEnvironment(state_dir / "converter", Requirements(CONVERTERS), has_gpu=has_gpu)
+    return ConverterRunner(environment, state_dir / "converter" / "code", CONVERTERS)
 
 
 def _repository(settings: Settings, state_dir: Path, clock: SystemClock, *, has_gpu: bool) -> LocalRepository:

@@ -51,7 +51,7 @@ async def _serve(settings: Settings) -> None:
         sockets = _listening(settings)
         tls = read_tls(settings.grpc_tls_cert, settings.grpc_tls_key)
         grpc = GrpcServer(services, GrpcConfig(settings.host, settings.grpc_port, tls), [truthgpt_api(services)])
-        http = HttpServer(build_http(services, _http_config(settings, product), product.triton_metrics))
+        http = HttpServer(build_http(services, _http_config(settings), product.triton_metrics))
         await _start(grpc)
         product.start()
         serving = asyncio.create_task(http.serve(sockets), name="http")
@@ -105,10 +105,8 @@ async def _start(grpc: GrpcServer) -> None:
         raise Conflict(f"{error}; free it or set TRITONPLANE_GRPC_PORT to another one") from error
 
 
-def _http_config(settings: Settings, product: Product) -> HttpConfig:
+def _http_config(settings: Settings) -> HttpConfig:
     return HttpConfig(
-        staging_dir=product.state_dir / "staging",
-        import_root=settings.import_root,
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
         cors_origins=settings.cors_origins,

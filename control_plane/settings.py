@@ -81,6 +81,9 @@ class Settings(BaseSettings):
 
     triton_endpoints: Endpoints = Field((), description="host:port of each external Triton, separated by commas")
     triton_bin: Path | None = Field(None, description="the path of a tritonserver program")
+    converter_python: Path | None = Field(
+        None, description="a ready Python for conversions; else one is made in the state directory on first need"
+    )
     import_root: Path | None = Field(None, description="the directory that models may be imported from")
     import_allow_code: bool = Field(False, description="true or false")
     auto_load: bool = Field(False, description="true or false")

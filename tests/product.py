@@ -16,6 +16,8 @@ import httpx
 import psutil
 
 TRITONPLANE = Path(sys.executable).parent / "tritonplane"
+# Made by the test command beside our own; a server would make one of its own on first need.
+CONVERTER_PYTHON = str(Path(__file__).parents[1] / ".venv-convert" / "bin" / "python")
 READY_TIMEOUT_S = 90
 
 
@@ -70,7 +72,7 @@ class ServerProcess:
 
     def environment(self) -> dict[str, str]:
         own = {"HOST": "127.0.0.1", "PORT": str(self.port), "GRPC_PORT": str(self.grpc_port)}
-        own |= {"STATE_DIR": str(self.state_dir), **self.settings}
+        own |= {"STATE_DIR": str(self.state_dir), "CONVERTER_PYTHON": CONVERTER_PYTHON, **self.settings}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRITONPLANE_")}
         return {**inherited, **{f"TRITONPLANE_{name}": value for name, value in own.items()}}
 

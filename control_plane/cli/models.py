@@ -23,6 +23,7 @@ from control_plane.cli.console import (
 from control_plane.cli.durations import seconds
 from control_plane.cli.progress import upload_bar
 from control_plane.cli.remote import Remote, with_server
+from control_plane.cli.watching import follow_job, require_completed
 
 if TYPE_CHECKING:
     from tritonplane_client.schemas import LoadConfig, MetricsReply, RevisionInfo
@@ -115,18 +116,43 @@ def metrics(
 @with_server
 def import_model(
     remote: Remote,
-    path: Annotated[Path, typer.Argument(help="A .onnx file, a Triton model directory, or a zip of one.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A .onnx file, a Hugging Face or Triton model directory (or a zip of one), or a torch file."
+        ),
+    ],
     name: Annotated[str, typer.Option(help="The model's public name; a new one, or one that gets a new revision.")],
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16, bf16, int8, int8_static, q8 or q4; left out, the model's own.")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="What a TorchScript file takes, once for each input: NAME:FP32:-1,16"),
+    ] = None,
+    on_server: Annotated[
+        bool, typer.Option("--on-server", help="PATH is on the server, below its import root.")
+    ] = False,
 ) -> None:
-    """Send a model to the server, which checks it and publishes it as a revision. Nothing is loaded yet."""
-    with remote.connect() as server, upload_bar(path.name) as progress:
-        reply = server.import_model(name, path, progress)
+    """Send a model to the server, which checks it, converts it where need be, and publishes it as a revision.
+
+    Nothing is loaded yet. Ctrl-C while the server is at work leaves the job alone.
+    """
+    with remote.connect() as server:
+        if on_server:
+            asked = server.submit_import_from_server(name, str(path), precision=precision, inputs=inputs or [])
+        else:
+            with upload_bar(path.name) as progress:
+                asked = server.submit_import(name, path, progress, precision=precision, inputs=inputs or [])
+        job = follow_job(server, asked["job_id"])
     if remote.as_json:
-        print_json(reply)
-        return
-    revision = f"{name}:{reply['revision']}" if "revision" in reply else reply["model_id"]
-    typer.echo(f"imported {revision} ({reply['format']}, {size(reply['size_bytes'])})")
-    note(f"load it: tritonplane models load {revision}")
+        print_json(job)
+    require_completed(job)
+    if not remote.as_json:
+        done = job["result"] or {}
+        revision = f"{name}:{done['revision']}"
+        typer.echo(f"imported {revision} ({done['format']}, {size(done['size_bytes'])})")
+        note(f"load it: tritonplane models load {revision}")
 
 
 @app.command("load")

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from control_plane.ports import Events
 from control_plane.services.access import Access
 from control_plane.services.catalog import Catalog
+from control_plane.services.exports import Exports
 from control_plane.services.health import HealthService
+from control_plane.services.imports import Imports
 from control_plane.services.inference import InferenceService
 from control_plane.services.jobs import JobService
 from control_plane.services.models import Models
@@ -22,5 +24,7 @@ class Services:
     inference: InferenceService
     health: HealthService
     jobs: JobService
+    imports: Imports
+    exports: Exports
     events: Events
     monitoring: Monitoring

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,7 +22,6 @@ class Served:
     """`client` sends no credentials; `as_role` gives headers that do."""
 
     world: World
-    config: HttpConfig
     server: HttpServer
     url: str
     client: httpx.AsyncClient
@@ -48,21 +45,13 @@ class Served:
 @asynccontextmanager
 async def serving(world: World, triton_metrics: Any = None, **config: Any) -> AsyncIterator[Served]:
     """A server on a free port, ended with the block."""
-    with _folder() as folder:
-        more = {"triton_metrics": triton_metrics} if triton_metrics else {}
-        http_config = HttpConfig(staging_dir=folder / "staging", **config)
-        app = build_http(world.services, http_config, **more)
-        sockets = listen("127.0.0.1", [0])
-        server = HttpServer(app)
-        task = asyncio.create_task(server.serve(sockets))
-        url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=url, timeout=20) as client:
-            yield Served(world, http_config, server, url, client)
-        await server.stop(0)
-        await task
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
+    more = {"triton_metrics": triton_metrics} if triton_metrics else {}
+    app = build_http(world.services, HttpConfig(**config), **more)
+    sockets = listen("127.0.0.1", [0])
+    server = HttpServer(app)
+    task = asyncio.create_task(server.serve(sockets))
+    url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+    async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+        yield Served(world, server, url, client)
+    await server.stop(0)
+    await task

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from control_plane.domain.errors import Unsupported
+from control_plane.domain.errors import InvalidRequest, NotFound, Unsupported, UnsupportedFormat
 from control_plane.domain.imports import SourceFormat
 from control_plane.domain.models import (
     Artifact,
@@ -36,6 +36,25 @@ TEXT = Signature(
 )
 VECTOR = Signature((TensorSpec("input", "FP32", (-1, 4)),), (TensorSpec("output", "FP32", (-1, 4)),), max_batch_size=8)
 
+_RECEIVED = {
+    ".onnx": (SourceFormat.ONNX, "1/model.onnx"),
+    ".zip": (SourceFormat.TRITON, "model.zip"),
+    ".pt": (SourceFormat.TORCH, "model.pt"),
+}
+
+
+def _receive(source: Path, label: str, folder: Path) -> SourceFormat:
+    if not source.exists():
+        raise InvalidRequest(f"there is nothing to import at {label!r}")
+    if source.is_dir():
+        return SourceFormat.SAFETENSORS if (source / "config.json").exists() else SourceFormat.TRITON
+    if source.suffix not in _RECEIVED:
+        raise UnsupportedFormat(f"{label!r} cannot be imported")
+    kind, place = _RECEIVED[source.suffix]
+    (folder / place).parent.mkdir(exist_ok=True)
+    (folder / place).write_bytes(source.read_bytes())
+    return kind
+
 
 def text_revision(model: str, number: int = 1, **changes: object) -> Revision:
     """A language model of 1000 weights in int8, 3000 bytes on disk."""
@@ -54,8 +73,8 @@ class InMemoryRepository:
         self._revisions = list(revisions)
 
     async def receive(self, source: Path, label: str, folder: Path) -> SourceFormat:
-        """Every source is a graph."""
-        return SourceFormat.ONNX
+        """Told from the ending alone; a file is copied."""
+        return _receive(source, label, folder)
 
     async def publish(self, publication: Publication) -> Revision:
         await asyncio.sleep(0)  # as any disk, it lets others go first
@@ -83,6 +102,17 @@ class InMemoryRepository:
 
     async def revisions(self) -> Sequence[Revision]:
         return list(self._revisions)
+
+    async def copy(self, revision: Revision, places: Mapping[str, str], folder: Path) -> None:
+        """Each file holds its own path in the revision."""
+        if revision not in self._revisions:
+            raise NotFound(f"revision {revision.model}:{revision.number} is not in the repository")
+        for path, place in places.items():
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / place).write_text(path)
+
+    async def package(self, revision: Revision, folder: Path) -> None:
+        await self.copy(revision, {artifact.path: artifact.path for artifact in revision.artifacts}, folder)
 
     async def delete(self, revision: Revision) -> None:
         self._revisions.remove(revision)

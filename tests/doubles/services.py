@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from control_plane.domain.access import Claims, Role
 from control_plane.domain.errors import DomainError
@@ -13,7 +14,9 @@ from control_plane.gateways.credentials import JwtConfig, LocalCredentials
 from control_plane.gateways.gpu import NoGpu
 from control_plane.services.access import Access
 from control_plane.services.catalog import Catalog
+from control_plane.services.exports import Exports
 from control_plane.services.health import HealthService
+from control_plane.services.imports import Imports
 from control_plane.services.inference import InferenceService
 from control_plane.services.jobs import JobService
 from control_plane.services.loading import Loader
@@ -25,7 +28,9 @@ from control_plane.services.publishing import Publisher
 from control_plane.services.reconciliation import Reconciler
 from control_plane.services.registry import Services
 from tests.doubles.clock import FixedClock
+from tests.doubles.converter import InMemoryConverter
 from tests.doubles.durability import InMemoryDurability
+from tests.doubles.exports import TemporaryExports
 from tests.doubles.jobs import InMemoryEvents, InMemoryJobStore, TemporaryWorkspaces
 from tests.doubles.repository import CREATED_AT, InMemoryRepository
 from tests.doubles.stores import InMemoryKeyStore, InMemoryMetricStore, InMemoryModelStore
@@ -59,6 +64,7 @@ class World:
     metrics: InMemoryMetricStore
     events: InMemoryEvents
     workspaces: TemporaryWorkspaces
+    converter: InMemoryConverter
 
     def token(self, role: Role, subject: str = "somebody") -> str:
         return self.credentials.sign(Claims(subject, role, self.clock.seconds() + 10**9))
@@ -71,6 +77,8 @@ async def make_world(
     device_fallback: bool = False,
     auto_load: bool = False,
     stable: Mapping[str, int] | None = None,
+    import_root: Path | None = None,
+    has_gpu: bool = False,
 ) -> World:
     """A server that knows these revisions, none of them loaded, the first of each model as `stable` unless named."""
     clock, triton, keys, database = FixedClock(), InMemoryTriton(), InMemoryKeyStore(), InMemoryDatabase()
@@ -80,15 +88,19 @@ async def make_world(
     for revision in revisions:
         await store.next_revision(revision.model)
     prober = Prober(triton, clock)
+    events, workspaces = InMemoryEvents(clock), TemporaryWorkspaces()
     loader = Loader(catalog, store, triton, prober, clock, max_concurrent_loads=1)
-    machine = Machine(has_gpu=False, device_fallback=device_fallback)
+    machine = Machine(has_gpu=has_gpu, device_fallback=device_fallback)
     repository = InMemoryRepository(*revisions)
     publisher = Publisher(catalog, store, repository, loader, server, clock)
     models = Models(catalog, store, repository, loader, server, publisher, clock, machine)
     await models.open()
-    events, workspaces = InMemoryEvents(clock), TemporaryWorkspaces()
     catalog.tell = events.publish
     jobs = JobService(InMemoryJobStore(events), events, InMemoryDurability(max_concurrent=100), workspaces, clock)
+    converter = InMemoryConverter()
+    imports = Imports(jobs, models, publisher, repository, converter, workspaces, catalog, import_root)
+    shelf = TemporaryExports(import_root)
+    exports = Exports(jobs, catalog, repository, converter, workspaces, shelf, clock, has_gpu=has_gpu)
     await jobs.open()
     credentials = LocalCredentials(JwtConfig(secret=JWT_SECRET))
     reconciler, metrics = Reconciler(catalog, loader, triton, server, prober, clock), InMemoryMetricStore()
@@ -99,12 +111,16 @@ async def make_world(
         models=models,
         catalog=catalog,
         inference=inference,
-        health=HealthService(server, database, catalog, clock, has_gpu=False),
+        health=HealthService(server, database, catalog, clock, has_gpu=has_gpu),
         jobs=jobs,
+        imports=imports,
+        exports=exports,
         events=events,
         monitoring=Monitoring(meter, catalog, triton, metrics, clock, NoGpu()),
     )
-    return World(services, triton, server, database, clock, credentials, keys, store, metrics, events, workspaces)
+    return World(
+        services, triton, server, database, clock, credentials, keys, store, metrics, events, workspaces, converter
+    )
 
 
 def _lowest(revisions: tuple[Revision, ...]) -> dict[str, int]:

@@ -8,17 +8,19 @@ from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import httpx
 
 from tritonplane_client import operations
 from tritonplane_client.errors import StreamInterrupted
 from tritonplane_client.job_calls import AsyncJobCalls
+from tritonplane_client.operations import Operation
 from tritonplane_client.packing import ProgressReader, pack
 from tritonplane_client.schemas import (
     GenerationReply,
     HealthReply,
+    ImportOptions,
     ImportReply,
     InferReply,
     KeyInfo,
@@ -32,11 +34,14 @@ from tritonplane_client.schemas import (
     RevisionsReply,
     Role,
     SamplingOptions,
+    SubmittedReply,
     TensorInput,
     TokenReply,
     UnloadReply,
 )
 from tritonplane_client.tokens import Token, TokenReader
+
+T = TypeVar("T")
 
 
 class AsyncApiClient(AsyncJobCalls):
@@ -62,14 +67,31 @@ class AsyncApiClient(AsyncJobCalls):
     async def purge_model(self, model: str) -> UnloadReply:
         return await self._call(operations.unload_model(model, purge=True))
 
-    async def import_model(self, name: str, path: str | Path, progress: ProgressCallback | None = None) -> ImportReply:
-        with TemporaryDirectory(prefix="tritonplane-") as folder:
-            packed = await asyncio.to_thread(pack, Path(path), Path(folder))
-            with ProgressReader(packed, progress) as upload:
-                return await self._call(operations.import_model(name), {"file": (packed.name, upload)})
+    async def import_model(
+        self,
+        name: str,
+        path: str | Path,
+        progress: ProgressCallback | None = None,
+        **options: Unpack[ImportOptions],
+    ) -> ImportReply:
+        return await self._send(operations.import_model(name, options), path, progress)
 
-    async def import_from_server(self, name: str, server_path: str) -> ImportReply:
-        return await self._call(operations.import_model(name, server_path))
+    async def import_from_server(self, name: str, server_path: str, **options: Unpack[ImportOptions]) -> ImportReply:
+        return await self._call(operations.import_model(name, options, server_path))
+
+    async def submit_import(
+        self,
+        name: str,
+        path: str | Path,
+        progress: ProgressCallback | None = None,
+        **options: Unpack[ImportOptions],
+    ) -> SubmittedReply:
+        return await self._send(operations.submit_import(name, options), path, progress)
+
+    async def submit_import_from_server(
+        self, name: str, server_path: str, **options: Unpack[ImportOptions]
+    ) -> SubmittedReply:
+        return await self._call(operations.submit_import(name, options, server_path))
 
     async def revisions(self, model: str) -> RevisionsReply:
         return await self._call(operations.revisions(model))
@@ -132,3 +154,9 @@ class AsyncApiClient(AsyncJobCalls):
 
     async def me(self) -> MeReply:
         return await self._call(operations.me())
+
+    async def _send(self, operation: Operation[T], path: str | Path, progress: ProgressCallback | None) -> T:
+        with TemporaryDirectory(prefix="tritonplane-") as folder:
+            packed = await asyncio.to_thread(pack, Path(path), Path(folder))
+            with ProgressReader(packed, progress) as upload:
+                return await self._call(operation, {"file": (packed.name, upload)})

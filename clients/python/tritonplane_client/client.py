@@ -7,17 +7,19 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import httpx
 
 from tritonplane_client import operations
 from tritonplane_client.errors import StreamInterrupted
 from tritonplane_client.job_calls import JobCalls
+from tritonplane_client.operations import Operation
 from tritonplane_client.packing import ProgressReader, pack
 from tritonplane_client.schemas import (
     GenerationReply,
     HealthReply,
+    ImportOptions,
     ImportReply,
     InferReply,
     KeyInfo,
@@ -31,11 +33,14 @@ from tritonplane_client.schemas import (
     RevisionsReply,
     Role,
     SamplingOptions,
+    SubmittedReply,
     TensorInput,
     TokenReply,
     UnloadReply,
 )
 from tritonplane_client.tokens import Token, TokenReader
+
+T = TypeVar("T")
 
 
 class ApiClient(JobCalls):
@@ -71,19 +76,38 @@ class ApiClient(JobCalls):
         """Unload and delete every revision. Raises ConflictError for a model that ships with the product."""
         return self._call(operations.unload_model(model, purge=True))
 
-    def import_model(self, name: str, path: str | Path, progress: ProgressCallback | None = None) -> ImportReply:
-        """Send a model: an `.onnx` file, a zip, or a Triton model directory (zipped into the temporary folder first).
+    def import_model(
+        self,
+        name: str,
+        path: str | Path,
+        progress: ProgressCallback | None = None,
+        **options: Unpack[ImportOptions],
+    ) -> ImportReply:
+        """Send a model, and wait until it is a revision: an `.onnx`, `.pt` (TorchScript, torch.export) or zip file, a
+        Triton model directory or a Hugging Face directory (both are zipped into the temporary folder first).
 
         Becomes revision 1 of a new model, or the next revision of an existing one; nothing is loaded.
         """
-        with TemporaryDirectory(prefix="tritonplane-") as folder:
-            packed = pack(Path(path), Path(folder))
-            with ProgressReader(packed, progress) as upload:
-                return self._call(operations.import_model(name), {"file": (packed.name, upload)})
+        return self._send(operations.import_model(name, options), path, progress)
 
-    def import_from_server(self, name: str, server_path: str) -> ImportReply:
+    def import_from_server(self, name: str, server_path: str, **options: Unpack[ImportOptions]) -> ImportReply:
         """Import what already lies below the server's import root; `server_path` is relative to that."""
-        return self._call(operations.import_model(name, server_path))
+        return self._call(operations.import_model(name, options, server_path))
+
+    def submit_import(
+        self,
+        name: str,
+        path: str | Path,
+        progress: ProgressCallback | None = None,
+        **options: Unpack[ImportOptions],
+    ) -> SubmittedReply:
+        """Send a model as `import_model` does, and return as soon as it has arrived: its job goes on."""
+        return self._send(operations.submit_import(name, options), path, progress)
+
+    def submit_import_from_server(
+        self, name: str, server_path: str, **options: Unpack[ImportOptions]
+    ) -> SubmittedReply:
+        return self._call(operations.submit_import(name, options, server_path))
 
     def revisions(self, model: str) -> RevisionsReply:
         return self._call(operations.revisions(model))
@@ -154,3 +178,9 @@ class ApiClient(JobCalls):
 
     def me(self) -> MeReply:
         return self._call(operations.me())
+
+    def _send(self, operation: Operation[T], path: str | Path, progress: ProgressCallback | None) -> T:
+        with TemporaryDirectory(prefix="tritonplane-") as folder:
+            packed = pack(Path(path), Path(folder))
+            with ProgressReader(packed, progress) as upload:
+                return self._call(operation, {"file": (packed.name, upload)})

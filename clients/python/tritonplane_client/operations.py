@@ -12,6 +12,7 @@ from tritonplane_client.errors import InvalidArgument
 from tritonplane_client.schemas import (
     GenerationReply,
     HealthReply,
+    ImportOptions,
     ImportReply,
     InferReply,
     Job,
@@ -24,6 +25,7 @@ from tritonplane_client.schemas import (
     NewKeyReply,
     RevisionsReply,
     SamplingOptions,
+    SubmittedReply,
     TensorInput,
     TokenReply,
     UnloadReply,
@@ -71,9 +73,14 @@ def unload_model(model: str, *, purge: bool = False) -> Operation[UnloadReply]:
     return Operation("DELETE", f"/v1/models/{_segment(model)}", {"purge": "true"} if purge else {}, is_work=True)
 
 
-def import_model(name: str, server_path: str | None = None) -> Operation[ImportReply]:
+def import_model(name: str, options: ImportOptions, server_path: str | None = None) -> Operation[ImportReply]:
     """From a file that is sent along, or with `server_path` from below the server's own import root."""
-    return Operation("POST", f"/v1/models/{_segment(name)}/import", {"file_path": server_path}, is_work=True)
+    return Operation("POST", f"/v1/models/{_segment(name)}/import", _import_query(options, server_path), is_work=True)
+
+
+def submit_import(name: str, options: ImportOptions, server_path: str | None = None) -> Operation[SubmittedReply]:
+    query = _import_query(options, server_path)
+    return Operation("POST", f"/native/v1/models/{_segment(name)}/revisions", query, is_work=True)
 
 
 def metrics(model: str, start: datetime | str | None, end: datetime | str | None) -> Operation[MetricsReply]:
@@ -163,6 +170,11 @@ def job_log(job_id: str, lines: int | None) -> Operation[str]:
 def events(topics: Sequence[str], subject: str | None, after: int | None) -> Operation[None]:
     query: Query = {"topic": topics, "subject": subject}
     return Operation("GET", "/native/v1/events", query, accept=EVENTS, is_watch=True, last_event_id=after)
+
+
+def _import_query(options: ImportOptions, server_path: str | None) -> Query:
+    inputs = options.get("inputs")
+    return {"file_path": server_path, "precision": options.get("precision"), "input": list(inputs) if inputs else None}
 
 
 def _generation(model: str, prompt: str, options: SamplingOptions) -> dict[str, object]:

@@ -95,6 +95,18 @@ class UnloadReply(TypedDict):
     success: bool
 
 
+class ImportOptions(TypedDict, total=False):
+    """`precision`: fp32, fp16, bf16, int8, int8_static, q8 or q4; left out, the model's own. `inputs`: what a
+    TorchScript file takes, which it does not say itself, each as `NAME:FP32:-1,16`."""
+
+    precision: str | None
+    inputs: Sequence[str]
+
+
+class SubmittedReply(TypedDict):
+    job_id: str
+
+
 class ImportReply(TypedDict):
     model_id: str
     success: bool

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime, BaseModel, Field, JsonValue
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from control_plane.domain.access import Role
 from control_plane.domain.jobs import JobKind, JobState
@@ -66,7 +68,8 @@ class HealthInfo(BaseModel):
 
 
 class RevisionInfo(BaseModel):
-    """`precision` is null where the files do not say. Units: bytes."""
+    """`precision` is null where the files do not say; `conversion` (steps, checks, tools) for what was imported as it
+    is. Units: bytes."""
 
     revision: int
     state: ModelState
@@ -80,6 +83,7 @@ class RevisionInfo(BaseModel):
     memory_bytes: int | None
     created_at: Timestamp
     created_by: str
+    conversion: dict[str, Any] | None
     evidence: bool
     last_error: str | None
 
@@ -92,13 +96,35 @@ class RevisionsResponse(BaseModel):
     revisions: list[RevisionInfo]
 
 
-class LoadBody(BaseModel):
-    """Anything set that differs from the revision makes a new one. Units: seconds, microseconds."""
+class Settings(BaseModel):
+    """What may differ from the revision's configuration. Units: microseconds."""
 
-    timeout_seconds: float = Field(default=300, gt=0, le=3600, strict=True)
     instance_count: int | None = Field(default=None, ge=1, le=64, strict=True)
     max_batch_size: int | None = Field(default=None, ge=0, le=65_536, strict=True)
     dynamic_batching_delay_us: int | None = Field(default=None, ge=0, le=10_000_000, strict=True)
+
+
+class LoadBody(Settings):
+    """Anything set that differs from the revision makes a new one. Units: seconds, microseconds."""
+
+    timeout_seconds: float = Field(default=300, gt=0, le=3600, strict=True)
+
+
+class ChangedSettings(Settings):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ChangeBody(BaseModel):
+    """A new revision of the same files with another configuration; at least one setting."""
+
+    model_config = ConfigDict(extra="forbid")
+    config: ChangedSettings
+
+
+class SubmittedResponse(BaseModel):
+    """Watch it at /native/v1/jobs/{job_id}/events."""
+
+    job_id: str
 
 
 class LoadedResponse(BaseModel):

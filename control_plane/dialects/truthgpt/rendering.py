@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from control_plane.dialects.truthgpt.mapping import canonical_id, status_of
 from control_plane.dialects.truthgpt.protocol import (
     HealthResponse,
@@ -48,10 +46,6 @@ def model_info(status: RevisionStatus, record: ModelRecord) -> ModelInfo:
     )
 
 
-def source_format(source: Path) -> str:
-    return "onnx" if source.suffix == ".onnx" else "triton"
-
-
 def imported(status: RevisionStatus, record: ModelRecord, source_format: str) -> ImportModelResponse:
     revision = status.revision
     return ImportModelResponse(
@@ -59,7 +53,7 @@ def imported(status: RevisionStatus, record: ModelRecord, source_format: str) ->
         success=True,
         format=source_format,
         size_bytes=revision.size_bytes,
-        sha256=revision.digest.removeprefix("sha256:"),
+        sha256=revision.digest,
         revision=revision.number,
         state=status.state.value,
     )

@@ -1,4 +1,4 @@
-"""TruthGPT's comfortable routes: models and health (T-REST-01..05, 10, 15)."""
+"""TruthGPT's comfortable routes: models and health (T-REST-01..05, 10, 14, 15)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request, Response
 
+from control_plane.dialects.truthgpt import exports
 from control_plane.dialects.truthgpt.inference import lean_routes
 from control_plane.dialects.truthgpt.mapping import Loading, canonical_id, to_filter, to_loading, to_time
 from control_plane.dialects.truthgpt.protocol import (
@@ -18,7 +19,7 @@ from control_plane.dialects.truthgpt.protocol import (
     Status,
     UnloadModelResponse,
 )
-from control_plane.dialects.truthgpt.rendering import imported, model_info, model_metrics, overall_health, source_format
+from control_plane.dialects.truthgpt.rendering import imported, model_info, model_metrics, overall_health
 from control_plane.domain.errors import Unavailable
 from control_plane.domain.models import ModelFilter, ModelKind
 from control_plane.domain.paging import LIMIT_MAX, Page
@@ -26,7 +27,7 @@ from control_plane.domain.references import NAME_PATTERN, REFERENCE_PATTERN
 from control_plane.domain.rollups import Period
 from control_plane.edge.http.routing import Dialect, Document, Manager, Routes, ServicesDep, Viewer
 from control_plane.edge.http.schemas import refusals
-from control_plane.edge.http.uploads import UPLOAD_BODY, received_model
+from control_plane.edge.http.uploads import UPLOAD_BODY, FilePath, Options, received_import
 from control_plane.services.health import ServiceHealth
 
 routes = Routes("Models")
@@ -129,22 +130,25 @@ async def get_model_metrics(
     summary="Import model",
     takes_upload=True,
     openapi_extra={"requestBody": UPLOAD_BODY},
-    responses=refusals(501, 504),
+    responses=refusals(409, 501, 504),
 )
 async def import_model(
     model_id: Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})],
     request: Request,
     caller: Manager,
     services: ServicesDep,
-    file_path: Annotated[str | None, Query(description="below the server's import root")] = None,
+    options: Options,
+    file_path: FilePath = None,
 ) -> ImportModelResponse:
-    """A Triton model directory, a zip file of one, or an .onnx file: on the server, or uploaded as `file`."""
-    async with received_model(request, model_id, file_path) as wanted:
-        revision = await services.models.import_model(wanted, caller)
+    """A model on the server, or uploaded as `file`: ONNX, a Triton model directory, a Hugging Face directory (both also
+    as a zip), or a torch file. Answers when the import's job is over; the job goes on if the caller leaves."""
+    wanted = await received_import(request, services.imports, model_id, file_path, options)
+    revision, result = await services.imports.finished(await services.imports.submit(wanted, caller))
     status = services.catalog.status(revision.model, revision.number)
-    return imported(status, services.catalog.get(revision.model).record, source_format(wanted.source))
+    return imported(status, services.catalog.get(revision.model).record, str(result["format"]))
 
 
+routes.declared += exports.routes.declared
 DIALECT = Dialect(
     name="truthgpt",
     routes=routes,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -41,13 +40,8 @@ _WHOLE = Document(
 
 @dataclass(frozen=True, slots=True)
 class HttpConfig:
-    """Contract 9. `debug` puts traces into the bodies of 500s; `hide_pid` keeps it out of /health/live.
+    """Contract 9. `debug` puts traces into the bodies of 500s; `hide_pid` keeps it out of /health/live."""
 
-    `staging_dir` takes uploads while they arrive; `import_root` None: nothing on disk may be imported.
-    """
-
-    staging_dir: Path
-    import_root: Path | None = None
     max_body_bytes: int = 16 * 1024 * 1024
     max_upload_bytes: int = 8 * 1024 * 1024 * 1024
     cors_origins: tuple[str, ...] = ()

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
+from fastapi import Depends, Query
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from control_plane.domain.errors import InvalidRequest
-from control_plane.services.imports import locate
-from control_plane.services.models import Import
+from control_plane.domain.imports import ImportOptions
+from control_plane.services.imports import Imports, NewImport, parse_inputs
+from control_plane.services.jobs import new_job_id
 
 FIELD = "file"
 _WRITTEN_AT_ONCE_BYTES = 2**20
 _LABEL_LENGTH_MAX = 200
+_ENDINGS = (".onnx", ".zip", ".pt", ".pt2", ".ts", ".safetensors")
 UPLOAD_BODY: dict[str, Any] = {
     "content": {
         "multipart/form-data": {
@@ -29,22 +29,44 @@ UPLOAD_BODY: dict[str, Any] = {
 }
 
 
-@asynccontextmanager
-async def received_model(request: Request, name: str, file_path: str | None) -> AsyncIterator[Import]:
-    """What is to be imported; an uploaded file is gone afterwards. Raises InvalidRequest, NotPermitted, Unsupported."""
+Precision = Annotated[
+    str | None, Query(description="fp32, fp16, bf16, int8, int8_static, q8 or q4; left out, the model's own")
+]
+Inputs = Annotated[
+    list[str] | None,
+    Query(alias="input", description="what a TorchScript file takes, once for each: NAME:FP32:-1,16"),
+]
+
+
+async def received_import(
+    request: Request, imports: Imports, model: str, file_path: str | None, options: ImportOptions
+) -> NewImport:
+    """What is to be imported; an upload is in its job's workspace, and gone again unless all of it came.
+
+    Raises: InvalidRequest.
+    """
     is_upload = request.headers.get("content-type", "").startswith("multipart/form-data")
     if is_upload == (file_path is not None):
         raise InvalidRequest(f"send either the query parameter file_path or a multipart field named {FIELD!r}")
-    config = request.app.state.http_config
     if file_path is not None:
-        yield Import(name, locate(config.import_root, file_path), file_path)
-        return
-    config.staging_dir.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=config.staging_dir, prefix="upload-") as folder:
-        incoming = _Incoming(Path(folder), _boundary(request))
-        with incoming:
+        return NewImport(model, new_job_id(), file_path, file_path, options)
+    boundary = _boundary(request)
+    job_id, folder = await imports.place_for_upload()
+    try:
+        with _Incoming(folder, boundary) as incoming:
             await incoming.receive(request)
-        yield Import(name, incoming.path(), f"upload: {incoming.label()}")
+    except BaseException:
+        await asyncio.shield(imports.discard(job_id))
+        raise
+    return NewImport(model, job_id, f"upload: {incoming.label()}", options=options)
+
+
+def parsed_options(precision: Precision = None, inputs: Inputs = None) -> ImportOptions:
+    return ImportOptions(precision, parse_inputs(inputs or []))
+
+
+FilePath = Annotated[str | None, Query(description="below the server's import root")]
+Options = Annotated[ImportOptions, Depends(parsed_options)]
 
 
 class _Incoming:
@@ -136,7 +158,7 @@ class _Incoming:
 
 
 def _ending(name: str) -> str:
-    return next((ending for ending in (".onnx", ".zip") if name.lower().endswith(ending)), ".unknown")
+    return next((ending for ending in _ENDINGS if name.lower().endswith(ending)), ".unknown")
 
 
 def _boundary(request: Request) -> bytes:

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 
 from control_plane.ports import Publication
-from tests.contract.conftest import ServeHttp
+from tests.contract.conftest import ServeHttp, two_models
 from tests.contract.served import Served
 from tests.doubles.repository import InMemoryRepository
 
 BOUNDARY = b"xYzZY"
 
 
-def published(http: Served, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Publication, bytes | None]]:
-    """What the repository is given, with the content of a file as it is at that moment."""
-    seen: list[tuple[Publication, bytes | None]] = []
+def published(http: Served, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Publication, dict[str, bytes]]]:
+    """What the repository is given, with the files as they are at that moment."""
+    seen: list[tuple[Publication, dict[str, bytes]]] = []
     publish = InMemoryRepository.publish
 
     async def recorded(self: InMemoryRepository, publication: Publication) -> Any:
-        source = publication.source
-        seen.append((publication, source.read_bytes() if source.is_file() else None))
+        files = [path for path in publication.source.rglob("*") if path.is_file()]
+        seen.append((publication, {path.name: path.read_bytes() for path in files}))
         return await publish(self, publication)
 
     monkeypatch.setattr(InMemoryRepository, "publish", recorded)
@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 async def test_t_rest_15_a_file_below_the_root_becomes_revision_1_unloaded(
     serve_http: ServeHttp, root: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
 ) -> None:
-    http = await serve_http(import_root=root)
+    http = await serve_http(await two_models(import_root=root))
     seen = published(http, monkeypatch)
     reply = await http.client.post(
         f"{prefix}/models/own/import", params={"file_path": "deep/m.onnx"}, headers=http.admin
@@ -61,8 +61,9 @@ async def test_t_rest_15_a_file_below_the_root_becomes_revision_1_unloaded(
             "state": "unloaded",
         },
     )
-    ((publication, content),) = seen
-    assert (publication.source_label, publication.created_by, content) == ("deep/m.onnx", "somebody", b"weights")
+    ((publication, files),) = seen
+    assert (publication.source_label, publication.created_by) == ("deep/m.onnx", "somebody")
+    assert files == {"model.onnx": b"weights"}
     again = await http.client.post("/models/own/import", params={"file_path": "deep"}, headers=http.admin)
     assert (again.json()["model_id"], again.json()["format"]) == ("own:2", "triton")
 
@@ -82,7 +83,7 @@ async def test_t_rest_15_a_file_below_the_root_becomes_revision_1_unloaded(
 async def test_t_rest_15_nothing_outside_the_root_is_reached(
     serve_http: ServeHttp, root: Path, path: str, status: int
 ) -> None:
-    http = await serve_http(import_root=root)
+    http = await serve_http(await two_models(import_root=root))
     reply = await http.client.post("/models/own/import", params={"file_path": path}, headers=http.admin)
     assert reply.status_code == status
     assert str(root) not in reply.text
@@ -96,11 +97,16 @@ async def test_t_rest_15_without_a_root_only_uploads_work(serve_http: ServeHttp)
 
 
 @pytest.mark.parametrize(
-    ("filename", "ending"),
-    [("m.onnx", ".onnx"), ("M.ONNX", ".onnx"), ("../../x.zip", ".zip"), ("C:\\x\\y.zip", ".zip"), ("x.pt", ".unknown")],
+    ("filename", "received"),
+    [
+        ("m.onnx", "model.onnx"),
+        ("M.ONNX", "model.onnx"),
+        ("../../x.zip", "model.zip"),
+        ("C:\\x\\y.zip", "model.zip"),
+    ],
 )
 async def test_t_rest_15_an_upload_reaches_the_repository_whole_and_is_gone_afterwards(
-    serve_http: ServeHttp, monkeypatch: pytest.MonkeyPatch, filename: str, ending: str
+    serve_http: ServeHttp, monkeypatch: pytest.MonkeyPatch, filename: str, received: str
 ) -> None:
     http = await serve_http()
     seen = published(http, monkeypatch)
@@ -109,12 +115,19 @@ async def test_t_rest_15_an_upload_reaches_the_repository_whole_and_is_gone_afte
         "/models/own/import", data={"note": "read over"}, files={"file": (filename, content)}, headers=http.admin
     )
     assert reply.status_code == 200
-    ((publication, received),) = seen
-    assert received == content
-    assert publication.source.suffix == ending
+    ((publication, files),) = seen
+    assert files == {received: content}
     assert ".." not in publication.source_label
     assert publication.source_label.startswith("upload: ")
-    assert not publication.source.parent.exists()
+    assert not publication.source.exists()
+
+
+async def test_t_rest_15_a_file_of_no_known_kind_is_refused_with_the_job_s_id(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    reply = await http.client.post("/models/own/import", files={"file": ("x.exe", b"x")}, headers=http.admin)
+    assert (reply.status_code, reply.json()["code"]) == (400, "UNSUPPORTED_FORMAT")
+    job = await http.world.services.jobs.get(reply.json()["details"]["job_id"])
+    assert (job.kind, job.state, job.model) == ("import", "failed", "own")
 
 
 async def test_t_rest_15_an_upload_has_the_larger_limit(serve_http: ServeHttp) -> None:
@@ -179,7 +192,7 @@ async def test_t_rest_15_a_name_that_no_model_may_carry_is_refused(serve_http: S
 
 
 async def test_t_rest_15_both_ways_at_once_are_refused(serve_http: ServeHttp, root: Path) -> None:
-    http = await serve_http(import_root=root)
+    http = await serve_http(await two_models(import_root=root))
     reply = await http.client.post(
         "/models/own/import?file_path=deep", files={"file": ("m.onnx", b"x")}, headers=http.admin
     )
@@ -203,11 +216,11 @@ async def test_t_rest_15_an_upload_whose_client_leaves_is_forgotten(
 ) -> None:
     http = await serve_http()
     seen = published(http, monkeypatch)
-    staging = http.config.staging_dir
+    workspaces = http.world.workspaces.root
 
     async def never_whole() -> Any:
         yield b'--xYzZY\r\nContent-Disposition: form-data; name="file"; filename="m.onnx"\r\n\r\n' + b"x" * 3_000_000
-        while not any(staging.glob("upload-*/*")):  # noqa: ASYNC110 - the disk has no event for it
+        while not any(workspaces.glob("*/upload/*")):  # noqa: ASYNC110 - the disk has no event for it
             await asyncio.sleep(0.01)
         raise ConnectionError("the client is gone")
 
@@ -215,6 +228,6 @@ async def test_t_rest_15_an_upload_whose_client_leaves_is_forgotten(
     with pytest.raises(ConnectionError):
         await http.client.post("/models/own/import", content=never_whole(), headers=headers)
     async with asyncio.timeout(5):
-        while any(staging.iterdir()):  # noqa: ASYNC110 - the disk has no event for it
+        while any(workspaces.iterdir()):  # noqa: ASYNC110 - the disk has no event for it
             await asyncio.sleep(0.01)
     assert seen == []

@@ -1,0 +1,97 @@
+"""What was imported answers through REST and gRPC as its source does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+
+from control_plane.pb import truthgpt_pb2, truthgpt_pb2_grpc
+from tests.integration.imports.conftest import Sources
+from tests.product import ServerProcess
+
+
+def imported(server: ServerProcess, name: str, **options: Any) -> dict[str, Any]:
+    """Import below the import root, and load; the revision."""
+    with server.client() as http:
+        reply = http.post(f"/models/{name}/import", params=options, timeout=300)
+        assert reply.status_code == httpx.codes.OK, reply.text
+        assert http.post(f"/native/v1/models/{name}/load").status_code == httpx.codes.OK
+        revisions = http.get(f"/native/v1/models/{name}/revisions").json()["revisions"]
+    return dict(revisions[-1])
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "gpt2"])
+def test_a_language_model_continues_a_text_as_torch_does(importing: ServerProcess, sources: Sources, name: str) -> None:
+    revision = imported(importing, name, file_path=name)
+    assert revision["backend"] == "text_generation"
+    checks = {check["name"]: check for check in revision["conversion"]["checks"]}
+    assert checks["top1_agreement"]["value"] >= 0.999
+    prompt, count = sources.expected["prompt"], sources.expected["new_tokens"]
+
+    with importing.client() as http:
+        body = {"model_id": name, "input_data": {"text": prompt}, "max_length": count, "temperature": 0}
+        answer = http.post("/inference", json=body).json()
+    with grpc.insecure_channel(importing.grpc_target) as channel:
+        asked = truthgpt_pb2.InferenceRequest(model_id=name, input_text=prompt, max_length=count, temperature=0)
+        metadata = (("x-api-key", importing.admin_key),)
+        spoken = truthgpt_pb2_grpc.OptimizationServiceStub(channel).RunInference(asked, metadata=metadata)
+
+    assert answer["output"]["text"] == sources.expected[name]
+    assert spoken.output_text == sources.expected[name]
+
+
+def test_an_embedder_takes_text_and_gives_the_vectors_of_sentence_transformers(
+    importing: ServerProcess, sources: Sources
+) -> None:
+    revision = imported(importing, "minilm", file_path="minilm")
+    assert (revision["backend"], revision["precision"]) == ("text_encoder", "float32")
+
+    texts = sources.expected["texts"]
+    request = {"inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [len(texts), 1], "data": texts}]}
+    with importing.client() as http:
+        (output,) = http.post("/v2/models/minilm/infer", json=request).json()["outputs"]
+
+    assert (output["name"], output["shape"]) == ("embedding", [len(texts), 384])
+    assert np.array(output["data"]).reshape(-1, 384) == pytest.approx(np.array(sources.expected["minilm"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["q8", "int8"])
+def test_a_quantized_embedder_points_where_its_source_does(
+    importing: ServerProcess, sources: Sources, precision: str
+) -> None:
+    name = f"minilm-{precision}"
+    revision = imported(importing, name, file_path="minilm", precision=precision)
+    assert revision["precision"] == "int8"
+    checks = {check["name"]: check["value"] for check in revision["conversion"]["checks"]}
+    assert checks["mean_cosine"] > 0.95
+
+    texts = sources.expected["texts"]
+    request = {"inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [len(texts), 1], "data": texts}]}
+    with importing.client() as http:
+        (output,) = http.post(f"/v2/models/{name}/infer", json=request).json()["outputs"]
+    got, wanted = np.array(output["data"]).reshape(-1, 384), np.array(sources.expected["minilm"])
+    assert np.sum(got * wanted, axis=1).min() > 0.9
+
+
+def test_a_torch_module_answers_as_it_did_in_torch(importing: ServerProcess, sources: Sources) -> None:
+    revision = imported(importing, "mlp", file_path="mlp.pt", input="features:FP32:-1,16")
+    assert revision["backend"] == "onnxruntime"
+
+    expected = sources.expected["mlp"]
+    given = {"name": "features", "datatype": "FP32", "shape": [2, 16], "data": expected["features"]}
+    with importing.client() as http:
+        (output,) = http.post("/v2/models/mlp/infer", json={"inputs": [given]}).json()["outputs"]
+
+    assert output["data"] == pytest.approx(expected["answer"], abs=1e-5)
+
+
+def test_a_torch_script_without_its_inputs_is_refused_with_the_option_to_give(importing: ServerProcess) -> None:
+    with importing.client() as http:
+        reply = http.post("/models/nameless/import", params={"file_path": "mlp.pt"}, timeout=120)
+        assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_REQUEST")
+        assert "NAME:FP32" in reply.json()["error"] or "--input" in reply.json()["error"]
+        assert http.get("/models/nameless").status_code == httpx.codes.NOT_FOUND
