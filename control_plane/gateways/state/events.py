@@ -102,6 +102,11 @@ class SqlEvents:
                 self._floor = self._recent.popleft().seq
         self._wake()
 
+    def forget_recent(self) -> None:
+        """Events were deleted: who is behind reads what is left."""
+        self._floor = self._last
+        self._recent.clear()
+
     @property
     def _last(self) -> int:
         return self._recent[-1].seq if self._recent else self._floor

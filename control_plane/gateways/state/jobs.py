@@ -68,7 +68,10 @@ class SqlJobStore:
         of_old = events.c.subject.in_(select(jobs.c.id).where(is_old))
         async with self._database.writing() as connection:
             await connection.execute(delete(events).where(events.c.topic == Topic.JOB.value, of_old))
-            return list((await connection.execute(delete(jobs).where(is_old).returning(jobs.c.id))).scalars())
+            deleted = list((await connection.execute(delete(jobs).where(is_old).returning(jobs.c.id))).scalars())
+        if deleted:
+            self._events.forget_recent()
+        return deleted
 
 
 def _conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
