@@ -217,7 +217,9 @@ class JobService:
             result = await self._workflows[job.kind](run)
         except DomainError as error:
             return replace(run.job, failure=_failure(error))
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_interrupted():
+                raise
             log.exception("a job failed unexpectedly", extra={"job": job.id})
             return replace(run.job, failure=UNEXPECTED)
         finally:
@@ -247,6 +249,12 @@ class JobService:
             log.info("job over", extra={"job": job.id, "state": state.value, "model": job.model})
         if (ended := self._ended.pop(job.id, None)) is not None:
             ended.set()
+
+
+def _is_interrupted() -> bool:
+    """Whether somebody ends this task; a CancelledError may also leak from a task that the work itself has begun."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
