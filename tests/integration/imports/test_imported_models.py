@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from control_plane.pb import truthgpt_pb2, truthgpt_pb2_grpc
+from control_plane.pb import optimization_pb2, optimization_pb2_grpc
 from tests.integration.imports.conftest import Sources
 from tests.product import ServerProcess
 
@@ -36,9 +36,9 @@ def test_a_language_model_continues_a_text_as_torch_does(importing: ServerProces
         body = {"model_id": name, "input_data": {"text": prompt}, "max_length": count, "temperature": 0}
         answer = http.post("/inference", json=body).json()
     with grpc.insecure_channel(importing.grpc_target) as channel:
-        asked = truthgpt_pb2.InferenceRequest(model_id=name, input_text=prompt, max_length=count, temperature=0)
+        asked = optimization_pb2.InferenceRequest(model_id=name, input_text=prompt, max_length=count, temperature=0)
         metadata = (("x-api-key", importing.admin_key),)
-        spoken = truthgpt_pb2_grpc.OptimizationServiceStub(channel).RunInference(asked, metadata=metadata)
+        spoken = optimization_pb2_grpc.OptimizationServiceStub(channel).RunInference(asked, metadata=metadata)
 
     assert answer["output"]["text"] == sources.expected[name]
     assert spoken.output_text == sources.expected[name]
