@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.domain.diagnosis import Finding
+from control_plane.domain.environments import Making
 from control_plane.domain.errors import DomainError, TimedOut
 from control_plane.domain.triton import TritonState
 from control_plane.gateways.clock import SystemClock
@@ -19,6 +20,7 @@ from control_plane.gateways.gpu import NoGpu, NvidiaGpu
 from control_plane.gateways.jobs.durability import DbosDurability
 from control_plane.gateways.processes.conversions import ConverterRunner
 from control_plane.gateways.processes.converter import ConverterInspector
+from control_plane.gateways.processes.diagnosis import converter_environment
 from control_plane.gateways.processes.environment import Environment, GivenEnvironment, MadeEnvironment
 from control_plane.gateways.processes.packages import Requirements
 from control_plane.gateways.processes.workspaces import LocalWorkspaces
@@ -38,6 +40,7 @@ from control_plane.gateways.triton.backend_directory import PYTHON_BACKEND, our_
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.external import ExternalTriton
 from control_plane.gateways.triton.supervisor import Supervisor
+from control_plane.ports import Report
 from control_plane.services.access import Access
 from control_plane.services.catalog import Catalog
 from control_plane.services.exports import Exports
@@ -151,12 +154,19 @@ async def diagnose(settings: Settings) -> AsyncIterator[Finding]:
     config = TritonConfig(settings.state_dir.expanduser().absolute(), settings.triton_bin)
     for check in diagnosis.CHECKS:
         yield await check(config)
+    yield await converter_environment(_environment(settings, has_gpu=has_gpu()), Requirements(CONVERTERS))
     wanted = {"HTTP": settings.port, "gRPC": settings.grpc_port}
     for finding in diagnosis.ports(wanted):
         yield finding
     for port in settings.extra_ports:
         yield diagnosis.ports({f"HTTP {port}": port})[0]
     yield await diagnosis.round_trip(config, SystemClock())
+
+
+async def set_up_converter(settings: Settings, making: Making, report: Report) -> dict[str, object]:
+    """What `tritonplane setup convert` does: make the converter environment in this process; its facts."""
+    made = await _environment(settings, has_gpu=has_gpu()).make(making, report)
+    return {"python": made.python, "versions": made.versions}
 
 
 def has_gpu() -> bool:
@@ -189,12 +199,14 @@ def _triton(settings: Settings, state_dir: Path, clock: SystemClock) -> Supervis
 
 
 def _converter(settings: Settings, state_dir: Path, *, has_gpu: bool) -> ConverterRunner:
-    environment: Environment
+    return ConverterRunner(_environment(settings, has_gpu=has_gpu), state_dir / "converter" / "code", CONVERTERS)
+
+
+def _environment(settings: Settings, *, has_gpu: bool) -> Environment:
     if settings.converter_python is not None:
-        environment = GivenEnvironment(settings.converter_python)
-    else:
-        environment = MadeEnvironment(state_dir / "converter", Requirements(CONVERTERS), has_gpu=has_gpu)
-    return ConverterRunner(environment, state_dir / "converter" / "code", CONVERTERS)
+        return GivenEnvironment(settings.converter_python)
+    folder = settings.state_dir.expanduser().absolute() / "converter"
+    return MadeEnvironment(folder, Requirements(CONVERTERS), has_gpu=has_gpu)
 
 
 def _repository(settings: Settings, state_dir: Path, clock: SystemClock, *, has_gpu: bool) -> LocalRepository:

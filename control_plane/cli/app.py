@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from control_plane.cli import doctor, events, infer, jobs, keys, models, serve
+from control_plane.cli import doctor, events, infer, jobs, keys, models, serve, setup
 
 EPILOG = "Exit codes: 0 done, 1 the server refused or failed, 2 wrong usage, 3 no server answers, 130 interrupted."
 
@@ -28,6 +28,7 @@ app.command("events")(events.events)
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(setup.app, name="setup")
 
 
 def _print_version(wanted: bool) -> None:
@@ -44,7 +45,7 @@ def tritonplane(
 ) -> None:
     """A control plane beside NVIDIA Triton Inference Server.
 
-    `serve` and `doctor` work on this machine; everything else asks a running server
+    `serve`, `doctor` and `setup` work on this machine; everything else asks a running server
     (--url or TRITONPLANE_URL, http://127.0.0.1:8000 unless said otherwise).
     """
 

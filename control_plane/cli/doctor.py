@@ -11,7 +11,8 @@ import tritonplane_client as client
 import typer
 
 from control_plane.cli.console import print_json, side_console, visible
-from control_plane.cli.failures import REFUSED, USAGE, complain
+from control_plane.cli.failures import REFUSED
+from control_plane.cli.local import local_settings
 
 if TYPE_CHECKING:
     from control_plane.domain.diagnosis import Finding
@@ -23,11 +24,11 @@ PORT = "port "  # how the names of findings about ports begin
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Look at this machine: Python, libpython, numpy, glibc, /dev/shm, disk, ports, and a round trip through Triton.
+    """Look at this machine: Python, libpython, numpy, glibc, /dev/shm, disk, converter, ports, a trip through Triton.
 
     Each fault has a name, a reason and a remedy. The exit code is 1 where there is any.
     """
-    findings = asyncio.run(_look(_settings(), as_json=as_json))
+    findings = asyncio.run(_look(local_settings(), as_json=as_json))
     sound = all(finding.ok for finding in findings)
     if as_json:
         print_json({"ok": sound, "findings": [asdict(finding) for finding in findings]})
@@ -35,19 +36,6 @@ def doctor(
         faults = sum(not finding.ok for finding in findings)
         typer.echo(f"{faults} {'fault' if faults == 1 else 'faults'}" if faults else "all is well")
     raise typer.Exit(0 if sound else REFUSED)
-
-
-def _settings() -> Settings:
-    # Imported here: settings bring pydantic along, which the help of the command line does without.
-    from control_plane.domain.errors import InvalidRequest  # noqa: PLC0415
-    from control_plane.settings import load_settings  # noqa: PLC0415
-
-    try:
-        return load_settings()
-    except InvalidRequest as error:
-        for sentence in error.message.splitlines():
-            complain(sentence)
-        raise typer.Exit(USAGE) from error
 
 
 async def _look(settings: Settings, *, as_json: bool) -> list[Finding]:

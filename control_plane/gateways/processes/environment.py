@@ -8,41 +8,40 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from control_plane.domain.environments import TORCH_BUILDS, Choice, Making
 from control_plane.domain.errors import Conflict, InvalidRequest
 from control_plane.gateways.processes.making import Installation, fill, told_when_disk_fails
 from control_plane.gateways.processes.packages import Requirements, imported_versions, lacking, our_python
 from control_plane.ports import Progress, Report
 
 MARKER, LOG_FILE = "environment.json", "setup.log"
-TORCH_BUILDS = ("auto", "cpu", "cuda")
 _LOCK_INTERVAL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """What is decided about an environment: one of TORCH_BUILDS, and extras such as tensorrt-rtx."""
-
-    torch: str = "auto"
-    extras: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A Python that conversions run under. `stamp` changes when what is installed there may have changed."""
+    """A Python that conversions run under. `stamp` changes when what is installed there may have changed.
+
+    `versions` of what conversions import, as far as they are known.
+    """
 
     python: str
     stamp: str
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 class Environment(Protocol):
     async def prepare(self, report: Report) -> None:
         """Make it if it is not there. Raises Unsupported."""
+
+    async def make(self, making: Making, report: Report) -> Interpreter:
+        """Make it as somebody decided. Raises Unsupported, InvalidRequest, Conflict."""
 
     def current(self) -> Interpreter | None: ...
 
@@ -64,6 +63,9 @@ class GivenEnvironment:
             await imported_versions(self._interpreter.python)
             self._is_checked = True
 
+    async def make(self, making: Making, report: Report) -> Interpreter:
+        raise InvalidRequest("conversions use the Python of TRITONPLANE_CONVERTER_PYTHON; unset it to have one made")
+
     def current(self) -> Interpreter | None:
         return self._interpreter if Path(self._interpreter.python).exists() else None
 
@@ -72,16 +74,6 @@ class GivenEnvironment:
         if self.current() is None:
             raise lacking("the Python of TRITONPLANE_CONVERTER_PYTHON does not exist")
         yield self._interpreter
-
-
-@dataclass(frozen=True, slots=True)
-class Making:
-    """How to make an environment: `on_output` gets what the tools write, `force` makes it anew though it is there."""
-
-    choice: Choice = Choice()
-    extra_index_urls: tuple[str, ...] = ()
-    on_output: Callable[[str], None] = lambda _: None
-    force: bool = False
 
 
 class MadeEnvironment:
@@ -98,7 +90,7 @@ class MadeEnvironment:
         """That of today's requirements and Python, whatever was chosen beside them; the newest of several."""
         for made_at, mark in self._marks():
             if self._fits(_read(mark)) and _python(mark.parent).exists():
-                return Interpreter(str(_python(mark.parent)), str(made_at))
+                return Interpreter(str(_python(mark.parent)), str(made_at), _read(mark).get("versions", {}))
         return None
 
     @contextmanager
@@ -131,8 +123,11 @@ class MadeEnvironment:
                     await self._make(folder, making, report)
                 os.utime(folder / MARKER)  # of several that are whole, the one wanted last is used
                 await asyncio.to_thread(self._delete_others, folder)
+        made = self.current()
+        if made is None:
+            raise lacking("it was deleted at once")
         report(Progress(1.0, "the converter environment is ready"))
-        return Interpreter(str(_python(folder)), str((folder / MARKER).stat().st_mtime_ns))
+        return made
 
     async def _make(self, folder: Path, making: Making, report: Report) -> None:
         if not await asyncio.to_thread(_delete, folder):

@@ -15,8 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from control_plane.domain.environments import Choice, Making
 from control_plane.domain.errors import Conflict, InvalidRequest, Unsupported
-from control_plane.gateways.processes.environment import MARKER, Choice, GivenEnvironment, MadeEnvironment, Making
+from control_plane.gateways.processes.diagnosis import converter_environment
+from control_plane.gateways.processes.environment import MARKER, GivenEnvironment, MadeEnvironment
 from control_plane.gateways.processes.packages import Requirements
 from control_plane.gateways.processes.pip import PipOutput, pip_environment
 from control_plane.gateways.processes.spawn import run_child
@@ -227,6 +229,27 @@ async def test_what_is_not_offered_is_refused_before_anything_is_made(environmen
         await environment.make(Making(Choice(extras=("engine",))), unheard)
     with pytest.raises(InvalidRequest, match="one of auto, cpu, cuda; got 'tpu'"):
         await environment.make(Making(Choice("tpu")), unheard)
+
+
+async def test_the_doctor_tells_whether_it_is_there_sound_and_as_tested(
+    environment: MadeEnvironment, requirements: Requirements, tmp_path: Path
+) -> None:
+    unmade = await converter_environment(environment, requirements)
+    assert (unmade.ok, unmade.reason[:12]) == (True, "not made yet")
+
+    made = await environment.make(Making(), unheard)
+    assert "torch 2.13.0+cpu, transformers 5.23.0" in (await converter_environment(environment, requirements)).reason
+    (tmp_path / "requirements.txt").write_text("torch==2.14.0\nonnx==1.23.2\n")
+    other = await converter_environment(GivenEnvironment(Path(made.python)), Requirements(tmp_path))
+    assert (other.ok, other.reason.partition("; ")[2]) == (True, "not as tested: torch 2.13.0+cpu (tested: 2.14.0)")
+
+    for module in Path(made.python).parents[1].glob("lib/*/site-packages/onnx.py"):
+        module.unlink()
+    broken = await converter_environment(environment, requirements)
+    assert (broken.ok, broken.remedy) == (False, "tritonplane setup convert --force")
+    assert "onnx cannot be imported" in broken.reason
+    gone = await converter_environment(GivenEnvironment(tmp_path / "nowhere"), requirements)
+    assert (gone.ok, gone.reason) == (False, "the Python of TRITONPLANE_CONVERTER_PYTHON does not exist")
 
 
 async def test_a_given_python_must_have_what_conversions_import() -> None:
