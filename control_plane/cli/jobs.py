@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tritonplane_client.schemas import Job
 
 app = typer.Typer(no_args_is_help=True, help="List, watch and cancel jobs, and read their logs.")
+SHOWN = 60
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `jobs list` shows it.", show_default=False)]
 
 
@@ -108,9 +109,14 @@ def log(
 
 
 def _row(job: Job) -> tuple[object, ...]:
-    doing = job["step"] or _error(job)
+    doing = _shortened(job["step"] or _error(job))
     times = (time(job["created_at"]), job["created_by"])
     return (job["id"], job["kind"], job["model"], job["state"], _percent(job), doing, *times)
+
+
+def _shortened(text: str | None) -> str | None:
+    """A list has a line for each; `jobs show` has all of it."""
+    return text if text is None or len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def _percent(job: Job) -> str:

@@ -75,6 +75,7 @@ class Miniature:
             Route("/v1/models/{name}/import", self._import, methods=["POST"]),
             Route("/v1/models/{name}/metrics", self._metrics),
             Route("/native/v1/models/{name}/revisions", self._revisions),
+            Route("/native/v1/models/{name}/revisions", self._submit_import, methods=["POST"]),
             Route("/v1/inference", self._generate, methods=["POST"]),
             Route("/v1/inference/stream", self._stream, methods=["POST"]),
             Route("/v2/models/{name}/infer", self._infer, methods=["POST"]),
@@ -141,6 +142,13 @@ class Miniature:
         self.models[name] = "unloaded"
         reply = {"model_id": name, "success": True, "format": "onnx", "size_bytes": size, "sha256": "ab" * 32}
         return JSONResponse({**reply, "error_message": None})
+
+    async def _submit_import(self, request: Request) -> Response:
+        """A model named `bad` cannot be imported."""
+        name = request.path_params["name"]
+        await request.body()
+        self.models[name] = "unloaded"
+        return JSONResponse({"job_id": "job_bad" if name == "bad" else "job_1"}, 202)
 
     async def _revisions(self, request: Request) -> Response:
         name = request.path_params["name"]

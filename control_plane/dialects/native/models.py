@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from control_plane.dialects.native.protocol import (
     ChangeBody,
+    ChangedSettings,
     HealthInfo,
     LoadBody,
     LoadedResponse,
@@ -27,9 +28,8 @@ routes = Routes("Models")
 Name = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})]
 Reference = Annotated[str, Path(json_schema_extra={"pattern": REFERENCE_PATTERN})]
 
-_REVISION_BODY = {
-    "content": {**UPLOAD_BODY["content"], "application/json": {"schema": ChangeBody.model_json_schema()}}
-}
+_CHANGE = {"type": "object", "required": ["config"], "properties": {"config": ChangedSettings.model_json_schema()}}
+_REVISION_BODY = {"content": {**UPLOAD_BODY["content"], "application/json": {"schema": _CHANGE}}}
 
 
 @routes.get("/native/v1/models/{name}/revisions", summary="List a model's revisions", responses=refusals(404))

@@ -12,7 +12,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from control_plane.domain.errors import InvalidRequest
-from control_plane.domain.imports import ImportOptions
+from control_plane.domain.imports import ImportOptions, Precision
 from control_plane.services.imports import Imports, NewImport, parse_inputs
 from control_plane.services.jobs import new_job_id
 
@@ -29,9 +29,7 @@ UPLOAD_BODY: dict[str, Any] = {
 }
 
 
-Precision = Annotated[
-    str | None, Query(description="fp32, fp16, bf16, int8, int8_static, q8 or q4; left out, the model's own")
-]
+Wanted = Annotated[Precision | None, Query(description="left out, the model's own")]
 Inputs = Annotated[
     list[str] | None,
     Query(alias="input", description="what a TorchScript file takes, once for each: NAME:FP32:-1,16"),
@@ -61,7 +59,7 @@ async def received_import(
     return NewImport(model, job_id, f"upload: {incoming.label()}", options=options)
 
 
-def parsed_options(precision: Precision = None, inputs: Inputs = None) -> ImportOptions:
+def parsed_options(precision: Wanted = None, inputs: Inputs = None) -> ImportOptions:
     return ImportOptions(precision, parse_inputs(inputs or []))
 
 

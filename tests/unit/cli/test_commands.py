@@ -51,12 +51,22 @@ def test_metrics_are_shown_with_their_units_and_what_is_not_known_as_a_dash(comm
 def test_a_model_is_imported_loaded_unloaded_and_purged(command: Command, plane: Miniature, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"onnx")
 
-    assert "imported new" in command("models", "import", str(tmp_path / "model.onnx"), "--name", "new").stdout
+    imported = command("models", "import", str(tmp_path / "model.onnx"), "--name", "new", "--precision", "q8")
+    assert imported.stdout == "imported new:1 (onnx, 4.0 KiB)\n"
+    assert plane.seen[0].query == {"precision": "q8"}
     assert command("models", "load", "new", "--instances", "2").stdout == "loaded new:2\n"
     assert plane.seen[-1].json["config"] == {"timeout_seconds": 300, "instance_count": 2}
     assert command("models", "unload", "new").stdout == "unloaded new\n"
     assert command("models", "unload", "new", "--purge").stdout == "purged new\n"
     assert "new" not in plane.models
+
+
+def test_an_import_that_fails_says_why_and_where_more_is_to_read(command: Command, plane: Miniature) -> None:
+    result = command("models", "import", "mamba", "--name", "bad", "--on-server", "--input", "x:FP32:-1")
+    assert result.exit_code == 1
+    assert "no recipe for 'mamba' (UNSUPPORTED_FORMAT)" in result.stderr
+    assert "jobs log job_bad" in result.stderr
+    assert plane.seen[0].query == {"file_path": "mamba", "input": "x:FP32:-1"}
 
 
 def test_a_prompt_is_streamed_and_the_figures_go_to_stderr(command: Command, plane: Miniature) -> None:

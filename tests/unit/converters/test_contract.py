@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import converters
+from control_plane.domain.imports import Precision
 from converters.contract import (
+    PRECISIONS,
     BrokenStream,
     Cataloged,
     ConversionRequest,
@@ -82,3 +84,7 @@ def test_the_contract_needs_nothing_but_the_standard_library() -> None:
     )
     ran = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["converters", "converters.contract"]
+
+
+def test_both_sides_know_the_same_precisions() -> None:
+    assert tuple(Precision) == PRECISIONS
