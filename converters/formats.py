@@ -10,7 +10,7 @@ from pathlib import Path
 
 from converters.contract import Facts
 
-GRAPH = "model.onnx"
+GRAPH, WEIGHTS = "model.onnx", "model.safetensors"
 TORCH_FILES = {"torchscript": "model.pt", "torch_export": "model.pt2"}
 _CHUNK_BYTES = 2**20
 
@@ -27,6 +27,7 @@ class Format(StrEnum):
     TEXT_GENERATION = "text_generation"  # what that backend opens: model.onnx, tokenizer.json, generation.json
     TEXT_ENCODER = "text_encoder"  # what that backend opens: model.onnx, tokenizer.json, encoder.json
     TENSORRT = "tensorrt"  # model.plan
+    SAFETENSORS = "safetensors"  # model.safetensors: the weights of a graph, by their names there
 
 
 # Formats whose heart is a model.onnx: a recipe from graph to graph takes any of them and keeps the files beside it.

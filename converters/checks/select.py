@@ -38,5 +38,13 @@ def _parity(original: Artifact, made: Artifact, request: ConversionRequest) -> l
             from converters.checks.tensors import check_tensors
 
             return check_tensors(original, made, request, is_exact=is_exact)
+        case Format.TORCHSCRIPT:
+            from converters.checks.torchscript import check_torchscript
+
+            return check_torchscript(original, made)
+        case Format.SAFETENSORS:
+            from converters.checks.weights import check_weights
+
+            return check_weights(original, made)
         case _:
             return []
