@@ -44,11 +44,7 @@ async def list_revisions(name: Name, caller: Viewer, services: ServicesDep) -> R
     status_code=202,
     summary="Make a revision",
     takes_upload=True,
-    openapi_extra={
-        "requestBody": {
-            "content": {**UPLOAD_BODY["content"], "application/json": {"schema": ChangeBody.model_json_schema()}}
-        }
-    },
+    openapi_extra={"requestBody": _REVISION_BODY},
     responses=refusals(404, 501),
 )
 async def make_revision(
