@@ -1,0 +1,102 @@
+"""A server that is killed in the middle of its jobs, and the next ones that go on with them."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from control_plane.domain.events import EventFilter
+from control_plane.domain.jobs import Job, JobFilter, JobState
+from control_plane.domain.paging import Page
+from control_plane.gateways.clock import SystemClock
+from control_plane.gateways.state import open_database
+from control_plane.gateways.state.events import open_events
+from control_plane.gateways.state.jobs import SqlJobStore
+from tests.integration.jobs.serve_jobs import ATTEMPTS_MAX, STEPS
+
+KILLS = 8
+ENDS = {state.value for state in JobState if state.is_terminal}
+
+
+def start(state: Path, *models: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.integration.jobs.serve_jobs", str(state), *models]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def live(state: Path, life_s: float, *models: str) -> bool:
+    """One server, killed so long after it opened its jobs; whether it ended before, because all was done."""
+    with start(state, *models) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        try:
+            return server.wait(life_s) == 0
+        except subprocess.TimeoutExpired:
+            server.kill()
+            return False
+
+
+async def left(state: Path) -> tuple[list[Job], dict[str, list[str]]]:
+    """Every job, oldest first, and what was told of each."""
+    told: dict[str, list[str]] = defaultdict(list)
+    clock = SystemClock()
+    async with (
+        open_database(f"sqlite+aiosqlite:///{state}/state.db") as database,
+        open_events(database, clock) as events,
+    ):
+        jobs = list((await SqlJobStore(database, events).list(JobFilter(), Page())).items)[::-1]
+        watch = events.watch(EventFilter(), 0)
+        while sum(bool(ENDS & set(kinds)) for kinds in told.values()) < len(jobs):
+            event = await anext(watch)
+            told[event.subject].append(event.kind)
+    return jobs, told
+
+
+def check_notes(state: Path, jobs: list[Job]) -> None:
+    """A step is begun again only if its end was not recorded, which it is before the next one begins."""
+    last = {job.id: -1 for job in jobs}
+    order: list[str] = []
+    for line in (state / "notes.txt").read_text().splitlines():
+        job_id, number, what = line.split()
+        if what == "begun":
+            assert int(number) in (last[job_id], last[job_id] + 1), line
+            last[job_id] = int(number)
+            order += [] if order[-1:] == [job_id] else [job_id]
+    assert set(last.values()) == {STEPS - 1}
+    assert order == [job.id for job in jobs]  # one at a time, in the order of their submission
+
+
+async def test_c_persist_01_killed_at_any_moment_every_job_ends_and_no_finished_step_is_done_again(
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(7)
+    is_done = live(tmp_path, chance.uniform(0.05, 0.3), "a", "b", "c")
+    kills = 1
+    while not is_done:
+        is_done = live(tmp_path, chance.uniform(0.0, 1.4) if kills < KILLS else 60)
+        kills += 1
+    jobs, told = await left(tmp_path)
+    assert kills > 3
+    assert [job.model for job in jobs] == ["a", "b", "c"]
+    assert {job.state for job in jobs} == {JobState.COMPLETED}
+    assert {str(job.result) for job in jobs} == {str({"total": sum(range(STEPS))})}
+    assert sum(kinds.count("resumed") for kinds in told.values()) >= 1
+    for kinds in told.values():
+        assert [kinds.count(once) for once in ("queued", "started", "completed")] == [1, 1, 1]
+    check_notes(tmp_path, jobs)
+
+
+async def test_c_persist_01_a_job_that_kills_every_server_is_given_up_and_the_others_are_not(tmp_path: Path) -> None:
+    deaths = 0
+    is_done = live(tmp_path, 60, "deadly", "harmless")
+    while not is_done:
+        deaths += 1
+        is_done = live(tmp_path, 60)
+    deadly, harmless = (await left(tmp_path))[0]
+    assert deaths == ATTEMPTS_MAX
+    assert deadly.state is JobState.FAILED
+    assert deadly.failure is not None
+    assert "given up" in deadly.failure.message
+    assert harmless.state is JobState.COMPLETED
