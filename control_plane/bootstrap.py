@@ -111,23 +111,19 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         events = await opened.enter_async_context(open_events(database, clock))
         access = _access(settings, state, database, clock)
         admin_key = await access.ensure_admin_key(settings.bootstrap_admin_key, state.write_admin_key)
-
         triton = _triton(settings, state.path, clock)
         repository = _repository(settings, state.path, clock, has_gpu=gpu)
-        prober = Prober(triton.triton, clock)
-        store = SqlModelStore(database)
+        prober, store = Prober(triton.triton, clock), SqlModelStore(database)
         loads_max = settings.max_concurrent_loads
         loader = Loader(catalog, store, triton.control, prober, clock, max_concurrent_loads=loads_max)
         publisher = Publisher(catalog, store, repository, loader, triton, clock)
         machine = Machine(gpu, settings.device_fallback)
         models = Models(catalog, store, repository, loader, triton, publisher, clock, machine)
-        reconciler = Reconciler(catalog, loader, triton.control, triton, prober, clock)
-        meter = Meter(clock.seconds)
+        reconciler, meter = Reconciler(catalog, loader, triton.control, triton, prober, clock), Meter(clock.seconds)
         inference = InferenceService(triton.triton, catalog, models, reconciler, meter, auto_load=settings.auto_load)
         health = HealthService(triton, database, catalog, clock, has_gpu=gpu)
         usage = NvidiaGpu() if gpu else NoGpu()
         monitoring = Monitoring(meter, catalog, triton.control, SqlMetricStore(database), clock, usage)
-
         workspaces = LocalWorkspaces(state.path)
         durability = DbosDurability(state.path / "jobs.db", settings.max_concurrent_jobs)
         jobs = JobService(SqlJobStore(database, events), events, durability, workspaces, clock)
@@ -136,15 +132,14 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         imports = Imports(jobs, models, publisher, repository, converter, workspaces, catalog, root)
         exports = Exports(jobs, catalog, repository, converter, workspaces, LocalExports(root), clock, has_gpu=gpu)
 
-        await models.open()
+        await _take_stock(models, jobs, exports)
         catalog.tell = events.publish
-        await jobs.sweep()
         _connect(triton, models, loader, catalog, reconciler)
-        opened.push_async_callback(monitoring.close)  # after Triton, when the last inference has ended
-        opened.push_async_callback(triton.close)
-        opened.push_async_callback(durability.close)  # before Triton: what runs is interrupted
+        # In reverse: what runs is interrupted, then Triton ends, and with it the last inference.
+        for close in (monitoring.close, triton.close, durability.close):
+            opened.push_async_callback(close)
         _keep(opened, reconciler.watch(PROBE_INTERVAL_S), monitoring.watch())
-        _keep(opened, _open_jobs(jobs, triton), _forget_daily(jobs, events), _end_watches(health, events))
+        _keep(opened, _open_jobs(jobs, triton), _forget_daily(jobs, events, exports), _end_watches(health, events))
         services = Services(access, models, catalog, inference, health, jobs, imports, exports, events, monitoring)
         yield Product(services, state.path, triton, admin_key)
 
@@ -256,18 +251,26 @@ async def _publish_shipped(models: Models, loader: Loader, catalog: Catalog) -> 
             log.exception("a model in the box could not be published", extra={"model": source.name})
 
 
+async def _take_stock(models: Models, jobs: JobService, exports: Exports) -> None:
+    """What is on disk and in the database; what is left over of either goes."""
+    await models.open()
+    await jobs.sweep()
+    await exports.sweep()
+
+
 async def _open_jobs(jobs: JobService, triton: Supervisor | ExternalTriton) -> None:
     with suppress(TimedOut):
         await triton.wait_until(lambda status: status.state in SERVING, TRITON_FIRST_S)
     await jobs.open()
 
 
-async def _forget_daily(jobs: JobService, events: SqlEvents) -> None:
+async def _forget_daily(jobs: JobService, events: SqlEvents, exports: Exports) -> None:
     while True:
         await asyncio.sleep(DAY_S)
         try:
             await jobs.forget_old()
             await events.forget_old()
+            await exports.sweep()
         except DomainError as error:
             log.error("what is old is not forgotten", extra={"reason": error.message})
 
