@@ -183,6 +183,7 @@ STATUSES = {
     ("delete", "/auth/keys/{key_id}"): {204, 400, 401, 403, 404},
     ("get", "/native/v1/models/{name}/revisions"): {200, 400, 401, 404},
     ("post", "/native/v1/models/{name}/revisions"): {202, 400, 401, 403, 404, 413, 501},
+    ("post", "/native/v1/models/{name}/exports"): {202, 400, 401, 403, 404, 501},
     ("post", "/native/v1/models/{name}/load"): {200, 400, 401, 403, 404, 413, 501, 504},
     ("post", "/native/v1/models/{name}/unload"): {200, 400, 401, 403, 404, 501, 504},
     ("get", "/native/v1/jobs"): {200, 400, 401},

@@ -20,6 +20,7 @@ from control_plane.dialects.native.protocol import (
 )
 from control_plane.domain.models import Health, LoadOptions, RevisionStatus
 from control_plane.domain.references import NAME_PATTERN, REFERENCE_PATTERN
+from control_plane.edge.http.formats import WantedFormat
 from control_plane.edge.http.routing import Manager, Routes, ServicesDep, Viewer
 from control_plane.edge.http.schemas import refusals
 from control_plane.edge.http.uploads import UPLOAD_BODY, FilePath, Options, received_import
@@ -63,6 +64,17 @@ async def make_revision(
     else:
         wanted = await received_import(request, services.imports, name, file_path, options)
         job = await services.imports.submit(wanted, caller)
+    return SubmittedResponse(job_id=job.id)
+
+
+@routes.post(
+    "/native/v1/models/{name}/exports", status_code=202, summary="Export a model", responses=refusals(404, 501)
+)
+async def make_export(
+    name: Reference, wanted: WantedFormat, caller: Manager, services: ServicesDep
+) -> SubmittedResponse:
+    """As a job, whose result holds the `export_id` to download at /exports/{export_id}/download."""
+    job = await services.exports.submit(name, wanted, caller)
     return SubmittedResponse(job_id=job.id)
 
 

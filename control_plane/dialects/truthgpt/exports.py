@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Path, Query
+from fastapi import Path
 from starlette.responses import FileResponse
 
 from control_plane.dialects.truthgpt.mapping import canonical_id
 from control_plane.dialects.truthgpt.protocol import ExportModelResponse
-from control_plane.domain.exports import Export, ExportFormat, parse_format
+from control_plane.domain.exports import Export
 from control_plane.domain.references import REFERENCE_PATTERN
+from control_plane.edge.http.formats import WantedFormat
 from control_plane.edge.http.routing import Manager, Routes, ServicesDep
 from control_plane.edge.http.schemas import refusals
 from control_plane.services.catalog import Catalog
@@ -19,16 +20,10 @@ routes = Routes("Models")
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 
 
-def parsed_format(
-    export_format: Annotated[str, Query(json_schema_extra={"enum": list(ExportFormat)})] = ExportFormat.ONNX.value,
-) -> ExportFormat:
-    return parse_format(export_format)
-
-
 @routes.post("/models/{model_id}/export", summary="Export model", responses=refusals(404, 409, 501, 504))
 async def export_model(
     model_id: Annotated[str, Path(json_schema_extra={"pattern": REFERENCE_PATTERN})],
-    wanted: Annotated[ExportFormat, Depends(parsed_format)],
+    wanted: WantedFormat,
     caller: Manager,
     services: ServicesDep,
 ) -> ExportModelResponse:

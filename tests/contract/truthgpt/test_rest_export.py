@@ -139,3 +139,17 @@ async def test_t_rest_14_an_export_goes_on_when_its_caller_leaves(serve_http: Se
     export_id = job_id.replace("job_", "exp_")
     file = await http.client.get(f"/exports/{export_id}/download", headers=http.admin)
     assert file.content == b"engine"
+
+
+async def test_x_job_01_an_export_can_be_watched_as_a_job(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    reply = await http.client.post("/native/v1/models/adder/exports?export_format=triton", headers=http.admin)
+    assert reply.status_code == 202
+    job_id = reply.json()["job_id"]
+    await http.world.services.jobs.wait(job_id)
+    job = (await http.client.get(f"/native/v1/jobs/{job_id}", headers=http.viewer)).json()
+    assert (job["kind"], job["state"], job["progress"]) == ("export", "completed", 100.0)
+    file = await http.client.get(f"/exports/{job['result']['export_id']}/download", headers=http.admin)
+    assert hashlib.sha256(file.content).hexdigest() == job["result"]["sha256"]
+    refused = await http.client.post("/native/v1/models/adder/exports?export_format=gguf", headers=http.admin)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "UNSUPPORTED_FORMAT")
