@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 ENGINE = "control_plane.gateways.jobs.engine"  # a second to import, that a start of the server need not wait for
 RETRY_S = 1.0
+IDLE_S = 5.0  # then DBOS is put to rest, whose seven threads look for work every second; to wake it takes 30 ms
 INTERRUPTED_WITHIN_S = 5.0
 
 
@@ -50,22 +51,23 @@ class DbosDurability:
     def __init__(self, path: Path, max_concurrent: int) -> None:
         self._path, self._max_concurrent = path, max_concurrent
         self._engine: Engine | None = None
+        self._rest_timer: asyncio.TimerHandle | None = None
         self._turns: dict[str, _Turn] = {}
         self._waiting: deque[_Turn] = deque()
         self._granted: set[_Turn] = set()
         self._chores: set[asyncio.Task[None]] = set()
-        self._starting = asyncio.Lock()  # one after the other, so that they are recorded in order
+        self._starting = asyncio.Lock()  # one after the other, so that they are recorded in order; no rest meanwhile
         self._is_closing = False
 
     async def open(self, workflow: Workflow) -> None:
         """Takes seconds where DBOS was not imported before; in a thread, so that nobody waits."""
         self._workflow = workflow
-        engine = await asyncio.to_thread(importlib.import_module, ENGINE)
-        await asyncio.to_thread(engine.prepare, self._path)
-        self._engine = engine.launch(self._path, self._body)
-        for job_id in await self._engine.unfinished():
+        self._module = await asyncio.to_thread(importlib.import_module, ENGINE)
+        await asyncio.to_thread(self._module.prepare, self._path)
+        for job_id in await self._awake().unfinished():
             self._add(_Turn(job_id, is_recovered=True))
         self._grant()
+        self._rest_soon()
 
     async def start(self, job_id: str) -> None:
         if job_id not in self._turns and not self._is_closing:
@@ -89,6 +91,7 @@ class DbosDurability:
     async def close(self) -> None:
         """Interrupt what runs; the next server takes it up."""
         self._is_closing = True
+        self._rest_soon()
         tasks = [turn.task for turn in self._turns.values() if turn.task is not None]
         for turn in self._turns.values():
             if turn.task is not None and not turn.is_worked:
@@ -99,10 +102,30 @@ class DbosDurability:
                 log.error("jobs do not end when interrupted", extra={"count": len(stubborn)})
         await asyncio.sleep(0)  # what ended has its callbacks, which may begin a chore
         await asyncio.gather(*self._chores, return_exceptions=True)
+        await self._destroy()
+
+    def _awake(self) -> Engine:
+        if self._engine is None:
+            self._engine = self._module.launch(self._path, self._body)
+        return self._engine
+
+    def _rest_soon(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+        if not self._turns and not self._is_closing:
+            loop = asyncio.get_running_loop()
+            self._rest_timer = loop.call_later(IDLE_S, lambda: self._spawn(self._rest()))
+
+    async def _rest(self) -> None:
+        async with self._starting:
+            if not self._turns:
+                await self._destroy()
+
+    async def _destroy(self) -> None:
         if self._engine is not None:
             # DBOS made its own threads the loop's default, and ends them now.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
-            await asyncio.to_thread(importlib.import_module(ENGINE).destroy)
+            await asyncio.to_thread(self._module.destroy)
             self._engine = None
 
     def _add(self, turn: _Turn) -> None:
@@ -118,11 +141,10 @@ class DbosDurability:
                 self._spawn(self._begin(turn))
 
     async def _begin(self, turn: _Turn) -> None:
-        assert self._engine is not None
         while not turn.is_cancelled and not self._is_closing:
             try:
                 async with self._starting:
-                    await self._engine.start(turn.job_id)
+                    await self._awake().start(turn.job_id)
             except DomainError as error:
                 log.error("a job cannot be started yet", extra={"job": turn.job_id, "reason": error.message})
                 await asyncio.sleep(RETRY_S)
@@ -169,6 +191,7 @@ class DbosDurability:
         self._granted.discard(turn)
         turn.over.set()
         self._grant()
+        self._rest_soon()
 
     def _spawn(self, chore: Coroutine[None, None, None]) -> None:
         # In a context of its own: started out of a workflow, it would count as part of that.

@@ -22,7 +22,9 @@ Body = Callable[[str], Coroutine[Any, Any, None]]
 UNFINISHED = ["PENDING", "ENQUEUED"]
 # DBOS takes up only what bears its own version: ours says that a job goes on whichever release of the product reads it.
 APPLICATION_VERSION = "1"
-THREADS = 32  # DBOS makes its threads the loop's; unlimited by default
+LOG_LEVEL = "ERROR"
+# DBOS makes its threads the loop's, unlimited by default; what waits for one of them is lost when DBOS is destroyed.
+THREADS = 64
 # Closing waits for a thread that sleeps so long. Nothing is looked up each time: we use no notifications.
 NOTIFICATIONS_S = 0.2
 _BROKEN = (error.DBOSException, SQLAlchemyError)
@@ -118,7 +120,7 @@ def launch(path: Path, body: Body) -> Engine:
             executor_id="server",
             serializer=_Json(),
             enable_otlp=False,
-            log_level="ERROR",
+            log_level=LOG_LEVEL,
             max_executor_threads=THREADS,
             notification_listener_polling_interval_sec=NOTIFICATIONS_S,
         )
@@ -151,5 +153,6 @@ def _url(path: Path) -> str:
 def _quieten() -> None:
     """Without a handler of its own DBOS would make one, to the console; this way its errors go into our log."""
     logger = logging.getLogger("dbos")
+    logger.setLevel(LOG_LEVEL)
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())

@@ -13,6 +13,7 @@ import pytest
 
 from control_plane.domain.errors import DomainError, EngineFailed
 from control_plane.domain.jobs import JsonObject
+from control_plane.gateways.jobs import durability as module
 from control_plane.gateways.jobs.durability import DbosDurability
 from control_plane.ports import Steps
 from tests.doubles.durability import InMemoryDurability, Record
@@ -324,6 +325,31 @@ async def test_closing_is_quick_quiet_and_leaves_no_thread(tmp_path: Path, caplo
     assert {thread for thread in threading.enumerate() if "asyncio" not in thread.name} <= before
     assert caplog.records == []
     assert await asyncio.to_thread(lambda: 1) == 1  # the loop has threads of its own again
+
+
+async def test_an_idle_server_has_no_thread_of_dbos_and_wakes_it_for_the_next_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IDLE_S", 0.01)
+    notes = Notes()
+
+    async def body(job_id: str, steps: Steps) -> None:
+        await steps.step("one", notes.step(f"{job_id} one"))
+        await notes.add(f"{job_id} over")
+
+    durability = DbosDurability(tmp_path / "jobs.db", 1)
+    await durability.open(body)
+    for job_id in "abc":
+        for _ in range(1000):
+            if not any("queue" in thread.name for thread in threading.enumerate()):
+                break
+            await asyncio.sleep(0.01)
+        else:
+            raise AssertionError("DBOS is still awake")
+        await durability.start(job_id)
+        await notes.said(f"{job_id} over")
+    await durability.close()
+    assert notes.all == [f"{job_id} {what}" for job_id in "abc" for what in ("one", "over")]
 
 
 async def test_a_file_that_is_no_database_is_refused_in_one_sentence(tmp_path: Path) -> None:
