@@ -12,7 +12,7 @@ from control_plane.cli.console import print_json_line, print_text, time, visible
 from control_plane.cli.remote import Remote, with_server
 
 if TYPE_CHECKING:
-    from tritonplane_client.schemas import Event
+    from tritonplane_client.job_schemas import Event
 
 
 @with_server

@@ -19,7 +19,7 @@ from control_plane.cli.remote import Remote, with_server
 from control_plane.cli.watching import follow_job, require_completed, watch_job
 
 if TYPE_CHECKING:
-    from tritonplane_client.schemas import Job
+    from tritonplane_client.job_schemas import Job
 
 app = typer.Typer(no_args_is_help=True, help="List, watch and cancel jobs, and read their logs.")
 SHOWN = 60

@@ -21,14 +21,14 @@ from control_plane.cli.console import (
     time,
 )
 from control_plane.cli.durations import seconds
-from control_plane.cli.progress import upload_bar
+from control_plane.cli.progress import download_bar, upload_bar
 from control_plane.cli.remote import Remote, with_server
 from control_plane.cli.watching import follow_job, require_completed
 
 if TYPE_CHECKING:
     from tritonplane_client.schemas import LoadConfig, MetricsReply, RevisionInfo
 
-app = typer.Typer(no_args_is_help=True, help="List, import, load and unload models.")
+app = typer.Typer(no_args_is_help=True, help="List, import, export, load and unload models.")
 Model = Annotated[str, typer.Argument(help="A model: NAME, NAME:REVISION or NAME@ALIAS.", show_default=False)]
 DIGEST_SHOWN = 19  # "sha256:" and twelve digits
 
@@ -153,6 +153,35 @@ def import_model(
         revision = f"{name}:{done['revision']}"
         typer.echo(f"imported {revision} ({done['format']}, {size(done['size_bytes'])})")
         note(f"load it: tritonplane models load {revision}")
+
+
+@app.command("export")
+@with_server
+def export_model(
+    remote: Remote,
+    model: Model,
+    export_format: Annotated[
+        str, typer.Option("--format", help="onnx, safetensors, torchscript, triton (all of it, a zip) or tensorrt.")
+    ] = "onnx",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A file, or a folder for a file of the server's name.")
+    ] = Path(),
+) -> None:
+    """Fetch a model from the server, converted where need be, and compare its SHA-256.
+
+    Ctrl-C while the server is at work leaves the job alone.
+    """
+    if not output.is_dir() and not output.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {str(output.parent)!r}", param_hint="--output")
+    with remote.connect() as server:
+        job = follow_job(server, server.submit_export(model, export_format)["job_id"])
+        if remote.as_json:
+            print_json(job)
+        require_completed(job)
+        with download_bar(model) as progress:
+            place = server.download_export((job["result"] or {})["export_id"], output, progress)
+    if not remote.as_json:
+        typer.echo(f"exported {model} to {place} ({size(place.stat().st_size)})")
 
 
 @app.command("load")

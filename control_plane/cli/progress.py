@@ -1,4 +1,4 @@
-"""How far an upload is."""
+"""How far an upload or download is."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 @contextmanager
 def upload_bar(name: str) -> Iterator[ProgressCallback]:
     """A bar on stderr, if that is a terminal; when all is sent it says that the server is at work."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    console = side_console()
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with _bar() as bar:
         task = bar.add_task(f"packing {name}", total=None)
 
         def show(sent_bytes: int, total_bytes: int) -> None:
@@ -29,3 +25,17 @@ def upload_bar(name: str) -> Iterator[ProgressCallback]:
             bar.update(task, description=doing, completed=sent_bytes, total=total_bytes)
 
         yield show
+
+
+@contextmanager
+def download_bar(name: str) -> Iterator[ProgressCallback]:
+    """A bar on stderr, if that is a terminal."""
+    with _bar() as bar:
+        task = bar.add_task(f"fetching {name}", total=None)
+        yield lambda fetched_bytes, total_bytes: bar.update(task, completed=fetched_bytes, total=total_bytes)
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = side_console()
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)

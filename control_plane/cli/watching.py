@@ -14,7 +14,7 @@ from control_plane.cli.failures import REFUSED, complain
 
 if TYPE_CHECKING:
     from tritonplane_client import ApiClient
-    from tritonplane_client.schemas import Job, JobEvent
+    from tritonplane_client.job_schemas import Job, JobEvent
 
     Show = Callable[[JobEvent], None]
 

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.doubles.plane_exports import MiniatureExports
 from tests.doubles.plane_jobs import MiniatureJobs
 
 KEY = "tpk_the-key-of-the-miniature"
@@ -85,6 +86,7 @@ class Miniature:
             Route("/auth/token", self._token, methods=["POST"]),
             Route("/auth/me", self._me),
             *self.jobs.routes(),
+            *MiniatureExports().routes(),
         ]
         return Starlette(routes=[Route(r.path, self._recorded(r.endpoint), methods=list(r.methods)) for r in routes])
 

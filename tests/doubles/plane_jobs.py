@@ -23,7 +23,10 @@ STORY: list[tuple[str, dict[str, Any]]] = [
     ("progress", {**RUNNING, "progress": 90.0, "step": "checking\u2028é"}),
 ]
 ENDS: dict[str, dict[str, Any]] = {
-    "completed": {"at": AT, "state": "completed", "progress": 100.0, "step": None, "result": {"revision": 1, "format": "onnx", "size_bytes": 4096}},
+    "completed": {
+        **{"at": AT, "state": "completed", "progress": 100.0, "step": None},
+        "result": {"revision": 1, "format": "onnx", "size_bytes": 4096, "export_id": "exp_1"},
+    },
     "failed": {"at": AT, "state": "failed", "progress": 90.0, "step": None, "error": ERROR},
     "cancelled": {"at": AT, "state": "cancelled", "progress": 90.0, "step": None},
 }

@@ -14,6 +14,7 @@ import httpx
 
 from tritonplane_client import operations
 from tritonplane_client.errors import StreamInterrupted
+from tritonplane_client.export_calls import AsyncExportCalls
 from tritonplane_client.job_calls import AsyncJobCalls
 from tritonplane_client.operations import Operation
 from tritonplane_client.packing import ProgressReader, pack
@@ -44,7 +45,7 @@ from tritonplane_client.tokens import Token, TokenReader
 T = TypeVar("T")
 
 
-class AsyncApiClient(AsyncJobCalls):
+class AsyncApiClient(AsyncJobCalls, AsyncExportCalls):
     """`ApiClient` for asyncio: every method means what it means there. Use it in an `async with` block."""
 
     async def health(self) -> HealthReply:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 
 from tritonplane_client import operations
 from tritonplane_client.caller import AsyncCaller, Caller
-from tritonplane_client.schemas import Event, Job, JobEvent
+from tritonplane_client.job_schemas import Event, Job, JobEvent
 from tritonplane_client.watching import PATIENCE_S, event_watch, job_watch
 
 

@@ -9,13 +9,14 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from tritonplane_client.errors import InvalidArgument
+from tritonplane_client.job_schemas import Job
 from tritonplane_client.schemas import (
+    ExportReply,
     GenerationReply,
     HealthReply,
     ImportOptions,
     ImportReply,
     InferReply,
-    Job,
     KeyInfo,
     LoadConfig,
     LoadReply,
@@ -33,7 +34,7 @@ from tritonplane_client.schemas import (
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | Sequence[str] | None]
-EVENTS, TEXT = "text/event-stream", "text/plain"
+EVENTS, TEXT, FILE = "text/event-stream", "text/plain", "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,18 @@ def import_model(name: str, options: ImportOptions, server_path: str | None = No
 def submit_import(name: str, options: ImportOptions, server_path: str | None = None) -> Operation[SubmittedReply]:
     query = _import_query(options, server_path)
     return Operation("POST", f"/native/v1/models/{_segment(name)}/revisions", query, is_work=True)
+
+
+def export_model(model: str, export_format: str) -> Operation[ExportReply]:
+    return Operation("POST", f"/v1/models/{_segment(model)}/export", {"export_format": export_format}, is_work=True)
+
+
+def submit_export(model: str, export_format: str) -> Operation[SubmittedReply]:
+    return Operation("POST", f"/native/v1/models/{_segment(model)}/exports", {"export_format": export_format})
+
+
+def download_export(export_id: str) -> Operation[None]:
+    return Operation("GET", f"/v1/exports/{_segment(export_id)}/download", accept=FILE)
 
 
 def metrics(model: str, start: datetime | str | None, end: datetime | str | None) -> Operation[MetricsReply]:

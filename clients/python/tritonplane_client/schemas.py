@@ -7,7 +7,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 Role = Literal["viewer", "user", "admin"]
 ProgressCallback = Callable[[int, int], None]
-"""Called while a file is sent, with (bytes sent, bytes in all)."""
+"""Called while a file is sent or fetched, with (bytes so far, bytes in all)."""
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -116,6 +116,19 @@ class ImportReply(TypedDict):
     error_message: str | None
     revision: NotRequired[int]
     state: NotRequired[str]
+
+
+class ExportReply(TypedDict):
+    """`file_path` is below the server's import root, for `import_from_server`."""
+
+    model_id: str
+    export_id: str
+    export_format: str
+    file_path: str
+    size_bytes: int
+    sha256: str
+    download_url: str
+    created_at: str
 
 
 class RevisionHealth(TypedDict):
@@ -242,51 +255,3 @@ class MeReply(TypedDict):
     sub: str
     role: Role
     rate_limit_policy: str | None
-
-
-class JobError(TypedDict):
-    code: str
-    message: str
-    details: dict[str, Any]
-
-
-class Job(TypedDict):
-    """Long work. `state` is queued, running, completed, failed or cancelled; `progress` goes from 0 to 100."""
-
-    id: str
-    kind: str
-    model: str
-    state: str
-    progress: float
-    step: str | None
-    created_at: str
-    created_by: str
-    started_at: str | None
-    finished_at: str | None
-    parameters: dict[str, Any]
-    result: dict[str, Any] | None
-    error: JobError | None
-
-
-class JobEvent(TypedDict):
-    """What happened to a job: `kind` is queued, started, resumed, progress, or the state that it ended in."""
-
-    seq: int
-    kind: str
-    at: str
-    state: str
-    progress: float
-    step: str | None
-    result: NotRequired[dict[str, Any]]
-    error: NotRequired[JobError]
-
-
-class Event(TypedDict):
-    """What happened to anything; `topic` is job, model, revision or health."""
-
-    seq: int
-    at: str
-    topic: str
-    subject: str
-    kind: str
-    payload: dict[str, Any]

@@ -16,9 +16,9 @@ from tritonplane_client.errors import (
     TritonplaneError,
     UnexpectedAnswer,
 )
+from tritonplane_client.job_schemas import Event, JobEvent
 from tritonplane_client.operations import Operation
 from tritonplane_client.retries import PASSING, REFUSED_FOR_NOW
-from tritonplane_client.schemas import Event, JobEvent
 
 PATIENCE_S = 60.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 4.0

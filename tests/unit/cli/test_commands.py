@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.doubles.plane import ANSWER, KEY, Miniature
+from tests.doubles.plane_exports import CONTENT
 from tests.unit.cli.conftest import Command
 
 
@@ -67,6 +68,31 @@ def test_an_import_that_fails_says_why_and_where_more_is_to_read(command: Comman
     assert "no recipe for 'mamba' (UNSUPPORTED_FORMAT)" in result.stderr
     assert "jobs log job_bad" in result.stderr
     assert plane.seen[0].query == {"file_path": "mamba", "input": "x:FP32:-1"}
+
+
+def test_a_model_is_exported_into_a_file_or_a_folder(command: Command, plane: Miniature, tmp_path: Path) -> None:
+    result = command("models", "export", "coder:1", "--format", "triton", "--output", str(tmp_path / "mine.zip"))
+    assert result.stdout == f"exported coder:1 to {tmp_path / 'mine.zip'} (256.0 KiB)\n"
+    assert (tmp_path / "mine.zip").read_bytes() == CONTENT
+    assert plane.seen[0].query == {"export_format": "triton"}
+
+    result = command("models", "export", "coder", "-o", str(tmp_path), "--json")
+    assert json.loads(result.stdout)["result"]["export_id"] == "exp_1"
+    assert (tmp_path / "model.onnx").read_bytes() == CONTENT
+
+
+def test_an_export_that_fails_says_why_and_fetches_nothing(command: Command, plane: Miniature, tmp_path: Path) -> None:
+    result = command("models", "export", "bad", "-o", str(tmp_path / "new.onnx"))
+    assert result.exit_code == 1
+    assert "UNSUPPORTED_FORMAT" in result.stderr
+    assert not (tmp_path / "new.onnx").exists()
+
+
+def test_an_export_into_a_folder_that_is_not_there_is_not_begun(command: Command, plane: Miniature) -> None:
+    result = command("models", "export", "coder", "-o", "nowhere/at/all.onnx")
+    assert result.exit_code == 2
+    assert "there is no folder 'nowhere/at'" in result.stderr
+    assert plane.seen == []
 
 
 def test_a_prompt_is_streamed_and_the_figures_go_to_stderr(command: Command, plane: Miniature) -> None:
