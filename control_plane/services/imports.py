@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from control_plane.domain.access import Principal
-from control_plane.domain.errors import InvalidRequest, NotPermitted, Unsupported
+from control_plane.domain.errors import InvalidRequest, NotFound, NotPermitted, Unsupported
 from control_plane.domain.imports import ImportOptions, SourceFormat
 from control_plane.domain.jobs import Job, JobKind, JsonObject
 from control_plane.domain.models import Description, LoadOptions, ModelKind, Revision, TensorSpec
@@ -214,7 +214,11 @@ def _parse_input(text: str) -> TensorSpec:
 
 
 def _only_file(folder: Path) -> Path:
-    return next(path for path in folder.iterdir() if path.is_file())
+    """Raises NotFound where somebody has cleared the workspace."""
+    found = next((path for path in folder.glob("*") if path.is_file()), None)
+    if found is None:
+        raise NotFound("the upload is gone from the job's workspace; send it again")
+    return found
 
 
 def _description(value: object) -> Description:
