@@ -8,35 +8,26 @@ from __future__ import annotations
 import ast
 import sysconfig
 from collections.abc import Iterator
-from functools import cache
+from itertools import islice
 from pathlib import Path
 
 _LENGTH_MIN, _LENGTH_MAX = 80, 600
 
 
 def sentences(count: int) -> list[str]:
-    """Prose: paragraphs of docstrings, the first `count` of a fixed order."""
-    return list(_prose()[:count])
+    """Prose: paragraphs of docstrings, the first `count` of a fixed order; no more modules are read than that takes."""
+    paragraphs = (paragraph for text in _modules() for paragraph in _paragraphs(text))
+    return list(islice(dict.fromkeys(islice(paragraphs, 2 * count)), count))
 
 
 def sources(count: int) -> list[str]:
     """Code: the beginnings of modules."""
-    return [text[:4000] for text in _modules()[:count]]
+    return [text[:4000] for text in islice(_modules(), count)]
 
 
-@cache
-def _prose() -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for text in _modules():
-        for paragraph in _paragraphs(text):
-            found.setdefault(paragraph)
-    return tuple(found)
-
-
-@cache
-def _modules() -> tuple[str, ...]:
+def _modules() -> Iterator[str]:
     folder = Path(sysconfig.get_path("stdlib"))
-    return tuple(path.read_text("utf-8", errors="ignore") for path in sorted(folder.glob("[a-z]*.py")))
+    return (path.read_text("utf-8", errors="ignore") for path in sorted(folder.glob("[a-z]*.py")))
 
 
 def _paragraphs(text: str) -> Iterator[str]:
