@@ -87,9 +87,10 @@ class JobService:
             for job in await self._store.unfinished():
                 self._unfinished[job.id] = job.state
                 await self._durability.start(job.id)
-        except DomainError as error:
-            self._refusal = f"jobs cannot be run: {error.message}"
-            log.error("jobs cannot be run", extra={"reason": error.message})
+        except Exception as error:
+            reason = error.message if isinstance(error, DomainError) else "the reason is in the server's log"
+            self._refusal = f"jobs cannot be run: {reason}"
+            log.exception("jobs cannot be run")
         finally:
             self._opened.set()
 

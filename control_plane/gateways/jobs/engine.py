@@ -58,10 +58,13 @@ class Engine:
 
     async def unfinished(self) -> list[str]:
         """What DBOS takes up by itself, oldest first; what is over is forgotten."""
-        found = await DBOS.list_workflows_async(load_input=False, load_output=False)
-        over = [status.workflow_id for status in found if status.status not in UNFINISHED]
-        if over:
-            await DBOS.delete_workflows_async(over)
+        try:
+            found = await DBOS.list_workflows_async(load_input=False, load_output=False)
+            over = [status.workflow_id for status in found if status.status not in UNFINISHED]
+            if over:
+                await DBOS.delete_workflows_async(over)
+        except _BROKEN as broken:
+            raise Unavailable(f"what the last server left cannot be read: {broken}") from broken
         return [status.workflow_id for status in found if status.status in UNFINISHED]
 
     async def attempts(self, job_id: str) -> int:
