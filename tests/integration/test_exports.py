@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from control_plane.bootstrap import has_gpu
-from tests.product import CONVERTER_PYTHON, ServerProcess
+from tests.product import CONVERTER_PYTHON, TRITONPLANE, ServerProcess
 
 MODEL, PROMPT = "stdlib-coder", "def read_json(path):"
 BOX = Path(__file__).parents[2] / "model_repository" / MODEL
@@ -125,3 +125,12 @@ def test_t_rest_14_what_cannot_leave_is_refused(http: httpx.Client) -> None:
         reply = http.post(f"/models/{MODEL}/export", params={"export_format": "tensorrt"})
         assert (reply.status_code, reply.json()["code"]) == (501, "NOT_SUPPORTED_HERE")
     assert http.post("/models/nobody/export").status_code == httpx.codes.NOT_FOUND
+
+
+def test_the_command_line_fetches_an_export(product: ServerProcess, tmp_path: Path) -> None:
+    environment = {**product.environment(), "TRITONPLANE_URL": product.url, "TRITONPLANE_API_KEY": product.admin_key}
+    command = [TRITONPLANE, "models", "export", MODEL, "--format", "onnx", "--output", str(tmp_path)]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(f"exported {MODEL} to {tmp_path}/model.onnx (")
+    assert (tmp_path / "model.onnx").read_bytes() == (BOX / "1/model.onnx").read_bytes()
