@@ -1,5 +1,5 @@
 # Two commands matter: `make serve` and `make test`. Each sets up all it needs.
-.PHONY: serve test check format bench doctor clean
+.PHONY: serve test check soak format bench doctor clean
 
 serve:
 	@scripts/setup serve
@@ -16,6 +16,11 @@ check:
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+# Kills and cancels imports at many moments; SOAK_KILLS, SOAK_CANCELS and SOAK_SEED say how many and which.
+soak:
+	@scripts/setup test
+	@.venv/bin/python -m pytest tests/soak -m soak --log-cli-level=INFO $(ARGS)
 
 format:
 	@.venv/bin/ruff check --fix .
