@@ -90,7 +90,8 @@ class ExportShelf(Protocol):
     async def put(self, export_id: str, folder: Path, name: str) -> Artifact:
         """Take a folder of files in, whole or not at all; putting it again is fine.
 
-        Gives the file `name` of it, with its path below the import root. Raises Unavailable (disk full).
+        Gives the file `name` of it, with its path below the import root.
+        Raises: Unavailable (disk full); Unsupported where nothing can be written.
         """
 
     def file(self, export_id: str, name: str) -> Path: ...

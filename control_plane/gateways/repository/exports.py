@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from control_plane.domain.errors import Unsupported
 from control_plane.domain.models import Artifact
 from control_plane.gateways.repository.disk import full_disk_told, in_thread
 from control_plane.gateways.repository.manifest import sha256_of
@@ -33,7 +34,10 @@ class LocalExports:
             await in_thread(_pack, folder, file)
 
     async def put(self, export_id: str, folder: Path, name: str) -> Artifact:
-        """Take a folder of files in, whole or not at all; putting it again is fine. Raises Unavailable (disk full)."""
+        """Take a folder of files in, whole or not at all; putting it again is fine.
+
+        Raises: Unavailable (disk full); Unsupported where nothing can be written.
+        """
         with full_disk_told(_CONTENTS):
             return await in_thread(self._put, export_id, folder, name)
 
@@ -48,6 +52,7 @@ class LocalExports:
 
     def _put(self, export_id: str, folder: Path, name: str) -> Artifact:
         place = self._folder / export_id
+        self._make_folder()
         if not place.exists():
             draft = self._folder / f".{export_id}"  # beside its place, so that a rename reveals it whole
             shutil.rmtree(draft, ignore_errors=True)
@@ -58,6 +63,20 @@ class LocalExports:
                 shutil.rmtree(draft, ignore_errors=True)
         file = place / name
         return Artifact(f"{FOLDER}/{export_id}/{name}", file.stat().st_size, sha256_of(file))
+
+    def _make_folder(self) -> None:
+        """Raises Unsupported where an operator's import root is not ours to write."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            is_ours = os.access(self._folder, os.W_OK)
+        except (PermissionError, FileExistsError, NotADirectoryError):
+            is_ours = False
+        if not is_ours:
+            raise Unsupported(
+                f"exports are written into the folder {FOLDER!r} of the import root (TRITONPLANE_IMPORT_ROOT), which "
+                "this server may not write",
+                requires=["writable_import_root"],
+            )
 
     def _ids(self) -> list[str]:
         names = (entry.name for entry in self._folder.glob("exp_*"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.domain.errors import InvalidRequest, NotFound, Unavailable
+from control_plane.domain.errors import InvalidRequest, NotFound, Unavailable, Unsupported
 from control_plane.gateways.repository import exports
 from control_plane.gateways.repository.exports import LocalExports
 from tests.unit.repository.directories import MLP_CONFIG, ONNX, Workshop, write_directory
@@ -105,6 +105,13 @@ async def test_a_full_disk_is_told_and_nothing_is_left_behind(shelf: LocalExport
     assert list((tmp_path / "exchange/exports").iterdir()) == []
     with pytest.raises(Unavailable, match="exports is full"):
         await shelf.pack(folder, tmp_path / "a.zip")
+
+
+async def test_an_import_root_that_cannot_be_written_is_told(shelf: LocalExports, tmp_path: Path) -> None:
+    (tmp_path / "exchange").write_text("no folder")
+    with pytest.raises(Unsupported, match="TRITONPLANE_IMPORT_ROOT") as refused:
+        await shelf.put(EXPORT_ID, write_directory(tmp_path / "made", {"a": "x"}), "a")
+    assert refused.value.details == {"requires": ["writable_import_root"]}
 
 
 async def test_files_of_a_revision_go_where_they_are_wanted(workshop: Workshop, mlp: Path, tmp_path: Path) -> None:
