@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.domain.access import Claims, Role
-from control_plane.domain.errors import DomainError
+from control_plane.domain.access import Claims, Principal, Role
+from control_plane.domain.errors import DomainError, NotAuthenticated
 from control_plane.domain.models import ModelRecord, Revision
 from control_plane.domain.references import STABLE
 from control_plane.gateways.credentials import JwtConfig, LocalCredentials
@@ -47,6 +47,21 @@ class InMemoryDatabase:
     async def check(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+
+class CredentialsOfTheWorld(LocalCredentials):
+    """The real ones, by the clock of the tests: its day is over some time, and their tokens with it."""
+
+    def __init__(self, config: JwtConfig, clock: FixedClock) -> None:
+        super().__init__(config)
+        self._options["verify_exp"] = False
+        self._clock = clock
+
+    def verify(self, token: str) -> Principal:
+        principal = super().verify(token)
+        if principal.expires_at_s is not None and principal.expires_at_s <= self._clock.seconds():
+            raise NotAuthenticated("the token has expired")
+        return principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +117,7 @@ async def make_world(
     shelf = TemporaryExports(import_root)
     exports = Exports(jobs, catalog, repository, converter, workspaces, shelf, clock, has_gpu=has_gpu)
     await jobs.open()
-    credentials = LocalCredentials(JwtConfig(secret=JWT_SECRET))
+    credentials = CredentialsOfTheWorld(JwtConfig(secret=JWT_SECRET), clock)
     reconciler, metrics = Reconciler(catalog, loader, triton, server, prober, clock), InMemoryMetricStore()
     meter = Meter(clock.seconds)
     inference = InferenceService(triton, catalog, models, reconciler, meter, auto_load=auto_load)
