@@ -61,11 +61,12 @@ class Imports:
         jobs.register(JobKind.CONFIGURE, self._configure)
 
     async def place_for_upload(self) -> tuple[str, Path]:
-        """A job's id and the folder to receive its upload in. Given up, `discard` it."""
+        """A job's id and the folder to receive its upload in. Given up, `discard` it.
+
+        Raises: Unavailable (disk full).
+        """
         job_id = new_job_id()
-        folder = await asyncio.to_thread(self._workspaces.create, job_id) / UPLOAD
-        await asyncio.to_thread(folder.mkdir)
-        return job_id, folder
+        return job_id, await asyncio.to_thread(self._workspaces.empty_folder, job_id, UPLOAD)
 
     async def discard(self, job_id: str) -> None:
         await asyncio.to_thread(self._workspaces.delete, job_id)

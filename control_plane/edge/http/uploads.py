@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, BinaryIO
 
@@ -11,7 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from control_plane.domain.errors import InvalidRequest
+from control_plane.domain.errors import InvalidRequest, Unavailable
 from control_plane.domain.imports import ImportOptions, Precision
 from control_plane.services.imports import Imports, NewImport, parse_inputs
 from control_plane.services.jobs import new_job_id
@@ -41,7 +44,7 @@ async def received_import(
 ) -> NewImport:
     """What is to be imported; an upload is in its job's workspace, and gone again unless all of it came.
 
-    Raises: InvalidRequest.
+    Raises: InvalidRequest, Unavailable (disk full).
     """
     is_upload = request.headers.get("content-type", "").startswith("multipart/form-data")
     if is_upload == (file_path is not None):
@@ -51,7 +54,7 @@ async def received_import(
     boundary = _boundary(request)
     job_id, folder = await imports.place_for_upload()
     try:
-        with _Incoming(folder, boundary) as incoming:
+        with _full_disk_told(), _Incoming(folder, boundary) as incoming:
             await incoming.receive(request)
     except BaseException:
         await asyncio.shield(imports.discard(job_id))
@@ -153,6 +156,16 @@ class _Incoming:
 
     def _end(self) -> None:
         self._is_whole = True
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Unavailable("the disk that holds uploads is full", retry_after_seconds=60) from error
 
 
 def _ending(name: str) -> str:
