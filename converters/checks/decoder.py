@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.formats import GRAPH
+from converters.graph_sessions import open_session
 from converters.recipe import OutOfTolerance
 
 Logits = NDArray[np.float32]
@@ -22,17 +23,11 @@ class Decoder:
     """One row of text at a time. Raises: OutOfTolerance where onnxruntime cannot run the graph here."""
 
     def __init__(self, directory: Path) -> None:
-        import onnxruntime
-
         facts = json.loads((directory / "generation.json").read_bytes())
         self.context_length: int = facts["context_length"]
         self.vocab_size: int = facts["vocab_size"]
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(directory / GRAPH), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(directory / GRAPH)
         except RuntimeError as error:
             raise OutOfTolerance(f"onnxruntime cannot open the graph here: {_reason(error)}") from error
         self._inputs = {entry.name: entry.type for entry in self._session.get_inputs()}

@@ -10,6 +10,7 @@ from converters.checks.results import FP32_DIFFERENCE_MAX, Check
 from converters.contract import ConversionRequest, TensorFact
 from converters.formats import TORCH_FILES, Artifact
 from converters.graph_files import first_line
+from converters.graph_sessions import open_session
 from converters.recipe import OutOfTolerance, Refused
 from converters.tensor_samples import batches, calibration_rows, sample
 from converters.torch_modules import Run, open_torch
@@ -49,11 +50,8 @@ def _open_graph(graph: Path) -> Run:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        session = open_session(graph, graph_optimization_level=onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
     except (failures.Fail, failures.InvalidGraph, failures.NotImplemented, RuntimeError) as error:
         raise Refused(f"onnxruntime cannot open the graph: {first_line(error)}") from error
 

@@ -12,6 +12,7 @@ from converters.checks.results import FP32_DIFFERENCE_MAX, Check
 from converters.encoder_files import CLASSIFICATION, TOKENIZER, EncoderFacts, read_facts
 from converters.formats import GRAPHS, Artifact
 from converters.graph_files import attempt
+from converters.graph_sessions import open_session
 from converters.recipe import OutOfTolerance
 from converters.samples import sentences, sources
 
@@ -48,7 +49,6 @@ class GraphEncoder:
     """The graph of one artifact behind the tokenizer of an encoder: embeddings, or a classifier's logits."""
 
     def __init__(self, artifact: Artifact, encoder: Artifact, facts: EncoderFacts) -> None:
-        import onnxruntime
         from tokenizers import Tokenizer
 
         self._tokenizer = attempt(TOKENIZER, lambda: Tokenizer.from_file(str(encoder.directory / TOKENIZER)))
@@ -56,11 +56,7 @@ class GraphEncoder:
         self._tokenizer.enable_truncation(facts.max_tokens, direction=direction.lower())
         self._tokenizer.enable_padding(pad_id=facts.pad_token_id)
         self._output = "logits" if facts.task == CLASSIFICATION else "embedding"
-        providers = ["CPUExecutionProvider"]
-        self._session = attempt(
-            "onnxruntime cannot open the graph",
-            lambda: onnxruntime.InferenceSession(artifact.graph, providers=providers),
-        )
+        self._session = attempt("onnxruntime cannot open the graph", lambda: open_session(artifact.graph))
 
     def __call__(self, texts: Sequence[str]) -> Array:
         encodings = self._tokenizer.encode_batch(list(texts))

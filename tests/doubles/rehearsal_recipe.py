@@ -48,6 +48,7 @@ def look_around(step: Step) -> None:
         "environment": dict(os.environ),
         "folder": os.getcwd(),
         "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text()),
+        "niceness": os.getpriority(os.PRIO_PROCESS, 0),
         "core_bytes": resource.getrlimit(resource.RLIMIT_CORE),
         "seen": [name for name in ("control_plane", "fastapi", "tests", "triton_backends") if _is_seen(name)],
     }

@@ -36,6 +36,8 @@ _CODE = Path(converters.__file__).parent
 _CATALOG_TIMEOUT_S = 60.0
 # Before the server (0) when the kernel must choose; 1000 would be before everything else of the machine.
 _OOM_SCORE = 800
+# Below whatever serves; by the kernel's scale a tenth of the time where both want a core.
+_NICENESS = 10
 # Where libraries and devices are; all else of our environment stays here, keys and proxies first of all.
 _PASSED = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 
@@ -117,6 +119,7 @@ class ConverterRunner:
             "PYTHONPATH": str(self._make_way()),
             "PYTHONNOUSERSITE": "1",
             "PYTHONUNBUFFERED": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",  # threads of torch that wait let others have the core
             "HOME": str(scratch),
             "TMPDIR": str(scratch),
             "HF_HUB_OFFLINE": "1",
@@ -145,7 +148,8 @@ def _fill(workspace: Path, request: JsonObject) -> None:
 
 
 def _restrain(leader: int) -> None:
-    """It and all that it starts: dies before the server when memory ends, and leaves no core dump."""
+    """It and all that it starts: waits for who serves, dies before the server when memory ends, dumps no core."""
     with contextlib.suppress(OSError):  # it may have ended already
+        os.setpriority(os.PRIO_PGRP, leader, _NICENESS)
         resource.prlimit(leader, resource.RLIMIT_CORE, (0, 0))
         Path(f"/proc/{leader}/oom_score_adj").write_text(str(_OOM_SCORE))

@@ -131,6 +131,7 @@ async def test_a_child_sees_nothing_of_ours_and_leaves_nothing(
     assert around["environment"]["HF_HUB_OFFLINE"] == around["environment"]["TRANSFORMERS_OFFLINE"] == "1"
     assert around["environment"]["HOME"] == around["environment"]["TMPDIR"] == str(workspace / "tmp")
     assert (around["folder"], around["oom_score_adj"], around["core_bytes"]) == (str(workspace), 800, [0, 0])
+    assert around["niceness"] == 10
     kept = {"job.json", "log.txt", "model", "original", "reproduce.sh", "steps"}
     assert set(os.listdir(workspace)) == kept
 
