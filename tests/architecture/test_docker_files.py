@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,3 +32,13 @@ def test_every_path_that_a_dockerfile_copies_is_in_the_tree() -> None:
             if line.startswith("COPY "):
                 for source in line.split()[1:-1]:
                     assert (ROOT / source).exists(), f"{dockerfile.name} copies {source}, which is not there"
+
+
+NATIVE = {"onnxruntime", "tensorrt"}  # the image's own, which serve the same repository
+
+
+def test_the_image_beside_nvidias_triton_has_every_backend_that_is_not_its_own() -> None:
+    ours = {model.parent.name for model in (ROOT / "triton_backends").glob("*/model.py")} - NATIVE
+    recipe = (ROOT / "docker/Dockerfile.nvidia").read_text()
+    linked = set(re.findall(r"/opt/tritonplane/triton_backends/(\w+) /opt/tritonserver/backends/(\w+)", recipe))
+    assert linked == {(backend, backend) for backend in ours}
