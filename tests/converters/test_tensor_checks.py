@@ -38,6 +38,7 @@ def test_the_agreement_is_that_of_the_contract(tmp_path: Path) -> None:
     """0.4: 1 - min(1, |c - b| / |b|)."""
     found = {check.name: check for check in compare(tmp_path, IDENTITY, half_off("0.9"), is_exact=False)}
     assert found["agreement"].value == pytest.approx(0.9, abs=1e-6)
+    assert found["agreement"].samples == 100  # with fewer it would be low evidence
     assert found["top1_agreement"].value == 1.0
     assert found["difference"].value == pytest.approx(0.1, abs=0.01)
     require_passed(list(found.values()))
@@ -88,7 +89,7 @@ def test_the_callers_rows_are_used_where_they_are_given(tmp_path: Path) -> None:
 
 def test_a_source_that_takes_no_random_values_asks_for_examples(tmp_path: Path) -> None:
     picky = "g (float[batch, 4] x) => (float[batch, 4] y) { s = Constant<value_ints = [7, 4]>() y = Reshape(x, s) }"
-    with pytest.raises(Refused, match="give inputs that it takes with --calibration"):
+    with pytest.raises(Refused, match="the converter itself and give inputs that it takes with --calibration"):
         compare(tmp_path, picky, IDENTITY)
 
 
