@@ -13,7 +13,7 @@ import torch
 from converters.contract import Converted, StepRequest
 from converters.formats import Format
 from converters.inspection import describe
-from converters.processor import saturates
+from converters.onnx_graphs.processor import saturates
 from converters.recipe import Refused
 from converters.recipes import onnx_dynamic_int8, onnx_optimize, onnx_static_int8
 from tests.converters.conversions import checks, convert, model_file
@@ -162,7 +162,9 @@ def test_a_text_encoder_is_calibrated_with_prose(tmp_path: Path) -> None:
 
 
 def test_a_tensor_model_without_calibration_is_told_how_to_give_it(mlp: Path, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"--calibration FILE.npz with an array for each input \(x\)"):
+    with pytest.raises(
+        Refused, match=r"int8.* or run the converter itself with --calibration FILE.npz .* each input \(x\)"
+    ):
         convert(mlp, tmp_path / "work", precision="int8_static")
 
 
