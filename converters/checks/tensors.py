@@ -34,7 +34,8 @@ def check_tensors(original: Artifact, made: Artifact, request: ConversionRequest
     except InvalidModel as error:
         raise OutOfTolerance(f"the converted graph does not open: {error}") from error
     expected, given = _open(original), _open_graph(made.graph)
-    pairs = [pair for arrays in _inputs(facts, request, is_exact=is_exact) for pair in _answers(expected, given, arrays)]
+    tried = _inputs(facts, request, is_exact=is_exact)
+    pairs = [pair for arrays in tried for pair in _answers(expected, given, arrays)]
     samples = sum(len(reference) if reference.ndim else 1 for position, reference, _ in pairs if position == 0)
     found = [
         Check("difference", _difference(pairs), samples, limit=FP32_DIFFERENCE_MAX if is_exact else None),
