@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from control_plane.domain.access import Principal
-from control_plane.domain.errors import InvalidRequest, NotFound, NotPermitted, Unsupported
+from control_plane.domain.errors import DomainError, InvalidRequest, NotFound, NotPermitted, Unsupported
 from control_plane.domain.imports import ImportOptions, SourceFormat
 from control_plane.domain.jobs import Job, JobKind, JsonObject
 from control_plane.domain.models import Description, LoadOptions, ModelKind, Revision, TensorSpec
@@ -60,11 +60,12 @@ class Imports:
         jobs.register(JobKind.IMPORT, self._import)
         jobs.register(JobKind.CONFIGURE, self._configure)
 
-    async def place_for_upload(self) -> tuple[str, Path]:
+    async def place_for_upload(self, model: str) -> tuple[str, Path]:
         """A job's id and the folder to receive its upload in. Given up, `discard` it.
 
-        Raises: Unavailable (disk full).
+        Raises: Unavailable (disk full); InvalidRequest, Unsupported for what no upload can make good.
         """
+        self._check(model)
         job_id = new_job_id()
         return job_id, await asyncio.to_thread(self._workspaces.empty_folder, job_id, UPLOAD)
 
@@ -73,8 +74,7 @@ class Imports:
 
     async def submit(self, wanted: NewImport, caller: Principal | None) -> Job:
         """Raises: InvalidRequest, NotPermitted, Unsupported for what can be told at once."""
-        self._publisher.require_own_repository("import")
-        check_new_name(wanted.model)
+        self._check(wanted.model)
         if wanted.file_path is not None:
             locate(self._root, wanted.file_path)
         parameters: JsonObject = {
@@ -83,7 +83,22 @@ class Imports:
             "precision": wanted.options.precision,
             "inputs": [asdict(spec) for spec in wanted.options.inputs],
         }
-        return await self._jobs.submit(NewJob(wanted.job_id, JobKind.IMPORT, wanted.model, parameters), caller)
+        try:
+            return await self._jobs.submit(NewJob(wanted.job_id, JobKind.IMPORT, wanted.model, parameters), caller)
+        except DomainError:
+            await self._discard_unless_submitted(wanted.job_id)
+            raise
+
+    async def _discard_unless_submitted(self, job_id: str) -> None:
+        """An upload that no job will ever read is not left on the disk until the next start."""
+        try:
+            await self._jobs.get(job_id)
+        except NotFound:
+            await self.discard(job_id)
+
+    def _check(self, model: str) -> None:
+        self._publisher.require_own_repository("import")
+        check_new_name(model)
 
     async def submit_change(self, reference: str, options: LoadOptions, caller: Principal) -> Job:
         """A new revision of the same files with another configuration. Raises ModelNotFound, InvalidRequest."""

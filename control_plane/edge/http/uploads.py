@@ -44,7 +44,7 @@ async def received_import(
 ) -> NewImport:
     """What is to be imported; an upload is in its job's workspace, and gone again unless all of it came.
 
-    Raises: InvalidRequest, Unavailable (disk full).
+    Raises: InvalidRequest, Unsupported, Unavailable (disk full).
     """
     is_upload = request.headers.get("content-type", "").startswith("multipart/form-data")
     if is_upload == (file_path is not None):
@@ -52,7 +52,7 @@ async def received_import(
     if file_path is not None:
         return NewImport(model, new_job_id(), file_path, file_path, options)
     boundary = _boundary(request)
-    job_id, folder = await imports.place_for_upload()
+    job_id, folder = await imports.place_for_upload(model)
     try:
         with _full_disk_told(), _Incoming(folder, boundary) as incoming:
             await incoming.receive(request)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from control_plane.domain.errors import Unavailable
 from control_plane.ports import Publication
 from tests.contract.conftest import ServeHttp, two_models
 from tests.contract.served import Served
+from tests.doubles.jobs import InMemoryJobStore
 from tests.doubles.repository import InMemoryRepository
 
 BOUNDARY = b"xYzZY"
@@ -189,6 +191,20 @@ async def test_t_rest_15_a_name_that_no_model_may_carry_is_refused(serve_http: S
     http = await serve_http()
     reply = await http.client.post(f"/models/{name}/import", files={"file": ("m.onnx", b"x")}, headers=http.admin)
     assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_REQUEST")
+    assert list(http.world.workspaces.root.iterdir()) == []
+
+
+async def test_t_rest_15_an_upload_that_no_job_will_read_is_not_kept(
+    serve_http: ServeHttp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(self: InMemoryJobStore, *_: object) -> None:
+        raise Unavailable("the disk of the database is full")
+
+    http = await serve_http()
+    monkeypatch.setattr(InMemoryJobStore, "create", full)
+    reply = await http.client.post("/models/own/import", files={"file": ("m.onnx", b"x")}, headers=http.admin)
+    assert (reply.status_code, reply.json()["error"]) == (503, "the disk of the database is full")
+    assert list(http.world.workspaces.root.iterdir()) == []
 
 
 async def test_t_rest_15_both_ways_at_once_are_refused(serve_http: ServeHttp, root: Path) -> None:
