@@ -99,7 +99,8 @@ async def test_x_job_01_the_list_is_newest_first_filtered_and_paged(serve_http: 
 
 
 @pytest.mark.parametrize(
-    "query", [{"limit": 0}, {"limit": 1001}, {"skip": -1}, {"state": "gone"}, {"kind": "x"}, {"limit": "many"}]
+    "query",
+    [{"limit": 0}, {"limit": 1001}, {"skip": -1}, {"skip": 2**63}, {"state": "gone"}, {"kind": "x"}, {"limit": "many"}],
 )
 async def test_x_job_01_a_list_that_cannot_be_is_refused(http: Served, query: dict[str, Any]) -> None:
     reply = await http.client.get(JOBS, params=query, headers=http.viewer)
