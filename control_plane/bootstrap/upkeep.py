@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 SHIPPED_MODELS = Path(__file__).parents[2] / "model_repository"
 TRITON_FIRST_S = 30.0  # what jobs need takes a second of a core to import: models are served first
 DAY_S = 86_400.0
+REOPEN_S = 60.0
 SERVING = (TritonState.READY, TritonState.DEGRADED)
 
 
@@ -80,7 +81,8 @@ async def take_stock(models: Models, jobs: JobService, exports: Exports) -> None
 async def open_jobs(jobs: JobService, triton: Supervisor | ExternalTriton) -> None:
     with suppress(TimedOut):
         await triton.wait_until(lambda status: status.state in SERVING, TRITON_FIRST_S)
-    await jobs.open()
+    while not await jobs.open():  # noqa: ASYNC110 - what is in the way, a full disk say, does not tell when it goes
+        await asyncio.sleep(REOPEN_S)
 
 
 async def forget_daily(jobs: JobService, events: SqlEvents, exports: Exports) -> None:

@@ -80,19 +80,21 @@ class JobService:
         for job_id in await self._store.delete_finished(self._clock.now() - KEPT):
             await asyncio.to_thread(self._workspaces.delete, job_id)
 
-    async def open(self) -> None:
-        """Go on with what the last server left unfinished. Where that fails, the server lives on without jobs."""
+    async def open(self) -> bool:
+        """Go on with what the last server left unfinished. False where that fails: jobs are refused until it works."""
         try:
             await self._durability.open(self._run)
             for job in await self._store.unfinished():
                 self._unfinished[job.id] = job.state
                 await self._durability.start(job.id)
+            self._refusal = ""
         except Exception as error:
             reason = error.message if isinstance(error, DomainError) else "the reason is in the server's log"
             self._refusal = f"jobs cannot be run: {reason}"
             log.exception("jobs cannot be run")
         finally:
             self._opened.set()
+        return not self._refusal
 
     async def submit(self, new: NewJob, caller: Principal | None) -> Job:
         """Queued when this returns: from now on it ends completed, failed or cancelled, whatever dies.

@@ -117,7 +117,6 @@ class Plane:
         jobs = [self.ended(job["id"]) for job in self.jobs(model)]
         completed = sorted(job["result"]["revision"] for job in jobs if job["state"] == "completed")
         assert self.revisions(model) == completed, "revisions are those of completed imports, and no others"
-        self._wait_until_forgotten()
         assert faults_on_disk(self.state) == []
         if completed:
             self.ask(source, f"{model}:{completed[-1]}")
@@ -132,7 +131,7 @@ class Plane:
         with self.server.client() as http:
             http.delete(f"/models/{model}", params={"purge": True})
 
-    def _wait_until_forgotten(self) -> None:
+    def wait_until_forgotten(self) -> None:
         """A job is over a moment before the durability forgets it."""
         deadline = time.monotonic() + FORGOTTEN_WITHIN_S
         while steps_left(self.state):

@@ -107,6 +107,7 @@ class Scenario:
 
     def _settle(self, source: Source, model: str) -> None:
         self._plane.check(source, model)
+        self._plane.wait_until_forgotten()
         if model != source.name and self._plane.revisions(model):
             self._plane.purge(model)
 

@@ -33,7 +33,7 @@ class _Turn:
     """A job from `start` to its end. `task` is DBOS's own, in which the workflow runs."""
 
     job_id: str
-    is_recovered: bool = False  # DBOS starts it by itself
+    is_recovered: bool = False  # begun by another server; DBOS starts it once it is taken up
     is_cancelled: bool = False
     is_worked: bool = False  # only its end is still being recorded
     task: asyncio.Task[None] | None = None
@@ -64,8 +64,11 @@ class DbosDurability:
         self._workflow = workflow
         self._module = await asyncio.to_thread(importlib.import_module, ENGINE)
         await asyncio.to_thread(self._module.prepare, self._path)
-        for job_id in await self._awake().unfinished():
+        left = [job_id for job_id in await self._awake().unfinished() if job_id not in self._turns]
+        for job_id in left:
             self._add(_Turn(job_id, is_recovered=True))
+        if left:
+            self._spawn(self._take_up())
         self._grant()
         self._rest_soon()
 
@@ -139,6 +142,14 @@ class DbosDurability:
             turn.granted.set()
             if not turn.is_recovered:
                 self._spawn(self._begin(turn))
+
+    async def _take_up(self) -> None:
+        while not self._is_closing:
+            try:
+                return await self._awake().take_up()
+            except DomainError as error:
+                log.error("jobs are not taken up yet", extra={"reason": error.message})
+                await asyncio.sleep(RETRY_S)
 
     async def _begin(self, turn: _Turn) -> None:
         while not turn.is_cancelled and not self._is_closing:

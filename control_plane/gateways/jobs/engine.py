@@ -5,9 +5,12 @@ Its instance is one for the process. It runs what it takes up after a restart in
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import uuid
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +60,34 @@ class Engine:
         self._workflow = DBOS.workflow(name="job", max_recovery_attempts=None)(_entry(body))
 
     async def unfinished(self) -> list[str]:
-        """What DBOS takes up by itself, oldest first; what is over is forgotten."""
+        """What the last server left, oldest first; what is over is forgotten."""
         try:
             found = await DBOS.list_workflows_async(load_input=False, load_output=False)
-            over = [status.workflow_id for status in found if status.status not in UNFINISHED]
-            if over:
-                await DBOS.delete_workflows_async(over)
         except _BROKEN as broken:
             raise Unavailable(f"what the last server left cannot be read: {broken}") from broken
+        for status in found:
+            if status.status not in UNFINISHED:
+                with suppress(Unavailable):  # there is another next time
+                    await self.forget(status.workflow_id)
         return [status.workflow_id for status in found if status.status in UNFINISHED]
+
+    async def take_up(self) -> None:
+        """Begin what other servers left unfinished. Done once, however often it is asked for.
+
+        Raises: Unavailable while that cannot be recorded; DBOS itself would try once and leave it at that.
+        """
+        if left := await self._left_by_others():
+            await asyncio.to_thread(DBOS._recover_pending_workflows, sorted(left))
+            if await self._left_by_others():
+                raise Unavailable("what the last server left cannot be taken up: is the disk full?")
+
+    async def _left_by_others(self) -> set[str]:
+        """Names of servers that died with work in their hands."""
+        try:
+            running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
+        except _BROKEN as broken:
+            raise Unavailable(f"what the last server left cannot be read: {broken}") from broken
+        return {status.executor_id for status in running if status.executor_id} - {DBOS.executor_id}
 
     async def attempts(self, job_id: str) -> int:
         """How often a workflow was begun or taken up. Not to be called from within one: it would count as a step."""
@@ -120,7 +142,7 @@ def launch(path: Path, body: Body) -> Engine:
             name="tritonplane",
             system_database_url=_url(path),
             application_version=APPLICATION_VERSION,
-            executor_id="server",
+            executor_id=f"server-{uuid.uuid4().hex}",  # of its own: what another had is for `take_up`
             serializer=_Json(),
             enable_otlp=False,
             log_level=LOG_LEVEL,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 
@@ -16,6 +18,7 @@ from control_plane.domain.jobs import JsonObject
 from control_plane.gateways.jobs import durability as module
 from control_plane.gateways.jobs.durability import DbosDurability
 from control_plane.ports import Steps
+from tests.disks import small_disk
 from tests.doubles.durability import InMemoryDurability, Record
 
 Made = DbosDurability | InMemoryDurability
@@ -361,3 +364,30 @@ async def test_a_file_that_is_no_database_is_refused_in_one_sentence(tmp_path: P
     with pytest.raises(DomainError, match=r"jobs\.db cannot be opened"):
         await durability.open(body)
     await durability.close()
+
+
+async def test_what_a_full_disk_keeps_from_being_taken_up_is_taken_up_when_there_is_room(tmp_path: Path) -> None:
+    notes = Notes()
+
+    async def body(job_id: str, steps: Steps) -> None:
+        await notes.add(f"{job_id} {steps.attempts}")
+        if steps.attempts == 1:
+            await asyncio.Event().wait()
+
+    with small_disk(tmp_path / "disk", 8) as disk:
+        durability = DbosDurability(disk.path / "jobs.db", 1)
+        await durability.open(body)
+        await durability.start("a")
+        await notes.said("a 1")
+        # As after a kill, its log is not written back into the file: the next record needs room.
+        with closing(sqlite3.connect(disk.path / "jobs.db")) as watcher:
+            watcher.execute("SELECT count(*) FROM workflow_status").fetchone()
+            await durability.close()
+            disk.fill()
+            durability = DbosDurability(disk.path / "jobs.db", 1)
+            await durability.open(body)
+            await asyncio.sleep(0.5)  # it is tried meanwhile
+            assert notes.all == ["a 1"]
+            disk.empty()
+            await notes.said("a 2")
+            await durability.close()

@@ -371,11 +371,27 @@ async def test_a_workspace_that_is_filled_before_its_job_is_submitted_stays_unti
     assert list(machine.workspaces.ids()) == []
 
 
-async def test_submissions_wait_until_jobs_are_open_and_are_refused_where_they_cannot_be(machine: Machine) -> None:
-    class Broken(InMemoryDurability):
-        async def open(self, workflow: Workflow) -> None:
-            raise Unavailable("jobs.db cannot be opened: file is not a database")
+class Broken(InMemoryDurability):
+    is_broken = True
 
+    async def open(self, workflow: Workflow) -> None:
+        if self.is_broken:
+            raise Unavailable("jobs.db cannot be opened: file is not a database")
+        await super().open(workflow)
+
+
+async def test_jobs_that_were_refused_run_once_what_was_broken_is_repaired(machine: Machine) -> None:
+    durability = Broken()
+    jobs = JobService(machine.store, machine.events, durability, machine.workspaces, machine.clock)
+    jobs.register(JobKind.IMPORT, at_once)
+    assert not await jobs.open()
+    durability.is_broken = False
+    assert await jobs.open()
+    job = await jobs.submit(a_job(), LEA)
+    assert (await jobs.wait(job.id)).state is JobState.COMPLETED
+
+
+async def test_submissions_wait_until_jobs_are_open_and_are_refused_where_they_cannot_be(machine: Machine) -> None:
     jobs = JobService(machine.store, machine.events, Broken(), machine.workspaces, machine.clock)
     submitting = asyncio.create_task(jobs.submit(a_job(), LEA))
     await asyncio.sleep(0)

@@ -1,0 +1,46 @@
+"""A disk that is small enough to fill: a tmpfs, which only root may mount."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    path: Path
+
+    @property
+    def free_bytes(self) -> int:
+        room = os.statvfs(self.path)
+        return room.f_bavail * room.f_frsize
+
+    def fill(self, *, leaving_bytes: int = 0) -> None:
+        """Others may write meanwhile."""
+        with (self.path / "ballast").open("ab") as ballast:
+            while (taken_bytes := self.free_bytes - leaving_bytes) > 0:
+                with suppress(OSError):
+                    os.posix_fallocate(ballast.fileno(), os.fstat(ballast.fileno()).st_size, taken_bytes)
+
+    def empty(self) -> None:
+        """Give the room back that `fill` took."""
+        (self.path / "ballast").unlink(missing_ok=True)
+
+
+@contextmanager
+def small_disk(path: Path, size_mib: int) -> Iterator[SmallDisk]:
+    """Mounted at a new folder until the end of the block."""
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", path]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small disk can be mounted by root only")
+    try:
+        yield SmallDisk(path)
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
