@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from converters.weight_only import WeightOnly
+from converters.onnx_graphs.weight_only import WeightOnly
 
 BITS, BLOCK = 8, 32
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from converters.graph_files import first_line
+from converters.onnx_graphs.files import first_line
 from converters.recipe import Refused, UnsupportedSource
 
 # Beyond these a config.json is a mistake, and the tables of positions alone would fill the memory.

@@ -18,7 +18,7 @@ from converters.causal_lm.config import CausalLmConfig
 from converters.causal_lm.tokens import TOKENIZER
 from converters.causal_lm.weights import weight_files
 from converters.formats import GRAPH
-from converters.graph_files import WEIGHTS_FILE, first_line, save_graph
+from converters.onnx_graphs.files import WEIGHTS_FILE, first_line, save_graph
 from converters.recipe import UnsupportedSource
 from converters.workspace import link_or_copy
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from converters.causal_lm.config import CausalLmConfig
 from converters.causal_lm.weights import weight_files
-from converters.graph_files import save_graph
+from converters.onnx_graphs.files import save_graph
 from converters.recipe import UnsupportedSource
 
 _MICROSOFT = "com.microsoft"

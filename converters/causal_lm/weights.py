@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.causal_lm.config import CausalLmConfig
-from converters.graph_files import first_line
+from converters.onnx_graphs.files import first_line
 from converters.recipe import Refused
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.formats import GRAPH
-from converters.graph_sessions import open_session
+from converters.onnx_graphs.sessions import open_session
 from converters.recipe import OutOfTolerance
 
 Logits = NDArray[np.float32]

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.checks.results import FP32_DIFFERENCE_MAX, Check
-from converters.encoder_files import CLASSIFICATION, TOKENIZER, EncoderFacts, read_facts
 from converters.formats import GRAPHS, Artifact
-from converters.graph_files import attempt
-from converters.graph_sessions import open_session
+from converters.onnx_graphs.files import attempt
+from converters.onnx_graphs.sessions import open_session
 from converters.recipe import OutOfTolerance
-from converters.samples import sentences, sources
+from converters.samples.texts import sentences, sources
+from converters.text_encoders.files import CLASSIFICATION, TOKENIZER, EncoderFacts, read_facts
 
 Array = NDArray[Any]
 _SENTENCES, _SOURCES, _BATCH = 104, 8, 8
@@ -79,7 +79,7 @@ def sample_texts() -> list[str]:
 def _source(original: Artifact, made: Artifact, facts: EncoderFacts) -> Callable[[Sequence[str]], Array]:
     if original.format in GRAPHS:
         return GraphEncoder(original, made, facts)
-    from converters.encoder_reference import Reference
+    from converters.text_encoders.reference import Reference
 
     return Reference(original, facts.max_tokens)
 

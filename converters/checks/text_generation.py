@@ -11,7 +11,7 @@ from converters.checks.decoder import Decoder, Logits, TokenIds
 from converters.checks.results import FP32_DIFFERENCE_MAX, Check
 from converters.formats import Artifact, Format
 from converters.recipe import OutOfTolerance
-from converters.samples import sentences
+from converters.samples.texts import sentences
 
 _POSITIONS_MIN = 100
 _AGREEMENT_MIN = 0.999
@@ -23,7 +23,7 @@ Reader = Callable[[TokenIds], Logits]
 
 
 def check_text_generation(original: Artifact, made: Artifact, *, is_exact: bool) -> list[Check]:
-    """Compare next-token predictions under teacher forcing on text of `converters.samples`.
+    """Compare next-token predictions under teacher forcing on text of `converters.samples.texts`.
 
     Raises: OutOfTolerance for numbers that are not finite.
     """

@@ -9,8 +9,8 @@ from typing import Any
 from converters.checks.results import FP32_DIFFERENCE_MAX, Check
 from converters.formats import TORCH_FILES, Artifact, Format
 from converters.recipe import OutOfTolerance, Refused
-from converters.torch_modules import Run, runner
-from converters.torchscript import open_torchscript
+from converters.torch_modules.calls import Run, runner
+from converters.torch_modules.torchscript import open_torchscript
 
 # Other shapes than the one that a module is traced with, so that a size which became a constant is found.
 _TEXTS = ((1, 5), (3, 24))
@@ -57,7 +57,7 @@ def _difference(reference: Any, answer: Any) -> float:
 
 
 def _text_trials(original: Artifact) -> Iterator[Trial]:
-    from converters.hugging_face_modules import open_text_module
+    from converters.torch_modules.hugging_face import open_text_module
 
     text = open_text_module(original)
     expected = runner(text.module)
@@ -69,7 +69,7 @@ def _text_trials(original: Artifact) -> Iterator[Trial]:
 
 
 def _program_trials(original: Artifact) -> Iterator[Trial]:
-    from converters.torch_export import open_exported
+    from converters.torch_modules.torch_export import open_exported
 
     program = open_exported(original.directory / TORCH_FILES["torch_export"])
     expected = runner(program.module(), program.call_spec.in_spec)
@@ -83,7 +83,7 @@ def sample_program(program: Any, size: int) -> dict[str, Any]:
     Raises: Refused.
     """
     from converters.contract import TensorFact
-    from converters.tensor_samples import DTYPES, sample
+    from converters.samples.tensors import DTYPES, sample
 
     names = {numpy_name: name for name, numpy_name in DTYPES.items()}
     free = {symbol: _within(size, span) for symbol, span in program.range_constraints.items()}

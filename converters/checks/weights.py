@@ -6,14 +6,14 @@ from typing import Any
 
 from converters.checks.results import Check
 from converters.formats import WEIGHTS, Artifact
-from converters.graph_files import load_graph
+from converters.onnx_graphs.files import load_graph
 
 
 def check_weights(original: Artifact, made: Artifact) -> list[Check]:
     """Names, types, shapes and bytes of all. Raises: Refused."""
     from safetensors.torch import load_file
 
-    from converters.graph_weights import weights_of
+    from converters.onnx_graphs.weights import weights_of
 
     found, expected = load_file(made.directory / WEIGHTS), dict(weights_of(load_graph(original).graph))
     names = expected.keys() | found.keys()

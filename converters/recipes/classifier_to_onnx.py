@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from converters.contract import Facts
-from converters.encoder_files import CLASSIFICATION, EncoderFacts, pad_token_id, token_limit, write_tokenizer
-from converters.encoder_source import open_model, open_tokenizer, read_config
 from converters.formats import Format
 from converters.recipe import Recipe, Step, UnsupportedSource
+from converters.text_encoders.files import CLASSIFICATION, EncoderFacts, pad_token_id, token_limit, write_tokenizer
+from converters.text_encoders.source import open_model, open_tokenizer, read_config
 
 _MULTIPLE = "multi_label_classification"
 # How sentence-transformers marks a model that scores a pair of texts.
@@ -17,7 +17,7 @@ _CROSS_ENCODER = ("sentence_transformers", "sbert_ce_default_activation_function
 
 def run(step: Step) -> Facts:
     """Raises Refused."""
-    from converters.text_encoders import Classifier, describe, export
+    from converters.text_encoders.export import Classifier, describe, export
 
     folder = step.source.directory
     settings = read_config(folder)

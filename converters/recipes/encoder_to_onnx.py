@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from converters.contract import Facts
-from converters.encoder_files import EMBEDDING, EncoderFacts, pad_token_id, token_limit, write_tokenizer
-from converters.encoder_source import open_model, open_tokenizer, read_config
 from converters.formats import Format
 from converters.recipe import Recipe, Step
-from converters.sentence_modules import read_layout
+from converters.text_encoders.files import EMBEDDING, EncoderFacts, pad_token_id, token_limit, write_tokenizer
+from converters.text_encoders.sentence_modules import read_layout
+from converters.text_encoders.source import open_model, open_tokenizer, read_config
 
 
 def run(step: Step) -> Facts:
     """Raises Refused."""
-    from converters.text_encoders import Embedder, describe, export
+    from converters.text_encoders.export import Embedder, describe, export
 
     layout = read_layout(step.source.directory)
     read_config(layout.transformer)

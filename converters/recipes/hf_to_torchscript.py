@@ -6,7 +6,7 @@ import warnings
 
 from converters.contract import Facts
 from converters.formats import TORCH_FILES, Format
-from converters.graph_files import first_line
+from converters.onnx_graphs.files import first_line
 from converters.recipe import Recipe, Step, UnsupportedSource
 
 _ROWS, _TOKENS = 2, 7
@@ -16,7 +16,7 @@ def run(step: Step) -> Facts:
     """Raises: Refused, UnsupportedSource."""
     import torch
 
-    from converters.hugging_face_modules import open_text_module
+    from converters.torch_modules.hugging_face import open_text_module
 
     text = open_text_module(step.source)
     step.report(0.3)

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from converters.contract import Facts
 from converters.formats import GRAPH, Format
-from converters.graph_files import attempt, changed_facts, load_graph, node_types
-from converters.processor import REDUCE_RANGE, reduces
+from converters.onnx_graphs.files import attempt, changed_facts, load_graph, node_types
+from converters.onnx_graphs.processor import REDUCE_RANGE, reduces
 from converters.recipe import Parameter, Recipe, Refused, Step
 from converters.workspace import carry_companions
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from converters.contract import Facts
 from converters.formats import GRAPH, Format
-from converters.graph_files import attempt, changed_facts, load_graph, node_types, ordered, save_graph
+from converters.onnx_graphs.files import attempt, changed_facts, load_graph, node_types, ordered, save_graph
 from converters.recipe import Parameter, Recipe, Refused, Step
 from converters.workspace import carry_companions
 

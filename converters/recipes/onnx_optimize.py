@@ -13,7 +13,7 @@ from typing import Any
 
 from converters.contract import Facts
 from converters.formats import GRAPH, GRAPHS, Format
-from converters.graph_files import WEIGHTS_FILE, attempt, changed_facts, load_graph, ordered, save_graph
+from converters.onnx_graphs.files import WEIGHTS_FILE, attempt, changed_facts, load_graph, ordered, save_graph
 from converters.recipe import Parameter, Recipe, Step
 from converters.workspace import carry_companions
 

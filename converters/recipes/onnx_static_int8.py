@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converters.calibration import calibration_batches
 from converters.contract import Facts
 from converters.formats import GRAPH, Format
-from converters.graph_files import attempt, changed_facts, load_graph, save_graph
-from converters.processor import REDUCE_RANGE, reduces
+from converters.onnx_graphs.files import attempt, changed_facts, load_graph, save_graph
+from converters.onnx_graphs.processor import REDUCE_RANGE, reduces
 from converters.recipe import Parameter, Recipe, Refused, Step
+from converters.samples.calibration import calibration_batches
 from converters.workspace import carry_companions
 
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}

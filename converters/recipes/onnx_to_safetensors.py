@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from converters.contract import Facts
 from converters.formats import GRAPHS, WEIGHTS, Format
-from converters.graph_files import facts_of, load_graph
+from converters.onnx_graphs.files import facts_of, load_graph
 from converters.recipe import Recipe, Refused, Step
 
 
@@ -12,7 +12,7 @@ def run(step: Step) -> Facts:
     """Raises: Refused."""
     from safetensors.torch import save_file
 
-    from converters.graph_weights import weights_of
+    from converters.onnx_graphs.weights import weights_of
 
     weights = dict(weights_of(load_graph(step.source).graph))
     if not weights:

@@ -15,11 +15,11 @@ from typing import Any
 
 from converters.contract import Facts, TensorFact
 from converters.formats import GRAPH, Format
-from converters.graph_files import changed_facts, first_line, load_graph, node_types, save_graph
+from converters.onnx_graphs.files import changed_facts, first_line, load_graph, node_types, save_graph
 from converters.recipe import Parameter, Recipe, Refused, Step
 from converters.recipes.onnx_half import to_fp16
-from converters.tensorrt_library import RTX, compute_capabilities, lacks, open_library
-from converters.tensorrt_profiles import Shapes, Sizes, profile
+from converters.tensorrt.library import RTX, compute_capabilities, lacks, open_library
+from converters.tensorrt.profiles import Shapes, Sizes, profile
 from converters.workspace import carry_companions
 
 PLAN = "model.plan"

@@ -13,8 +13,8 @@ def convert(step: Step) -> Facts:
     """Raises: Refused."""
     from onnx import helper
 
-    from converters.graph_files import attempt, facts_of, load_graph, save_graph
-    from converters.weight_only import MICROSOFT, WeightOnly
+    from converters.onnx_graphs.files import attempt, facts_of, load_graph, save_graph
+    from converters.onnx_graphs.weight_only import MICROSOFT, WeightOnly
     from converters.workspace import carry_companions
 
     bits = step.parameters["bits"]

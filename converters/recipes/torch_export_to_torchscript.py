@@ -10,9 +10,9 @@ from typing import Any
 
 from converters.contract import Facts
 from converters.formats import TORCH_FILES, Format
-from converters.graph_files import first_line
+from converters.onnx_graphs.files import first_line
 from converters.recipe import Recipe, Step, UnsupportedSource
-from converters.torch_export import open_exported
+from converters.torch_modules.torch_export import open_exported
 
 
 def run(step: Step) -> Facts:

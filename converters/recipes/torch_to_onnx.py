@@ -13,9 +13,9 @@ from typing import Any
 
 from converters.contract import Facts, TensorFact
 from converters.formats import GRAPH, TORCH_FILES, Format
-from converters.graph_files import facts_of, first_line
+from converters.onnx_graphs.files import facts_of, first_line
 from converters.recipe import Parameter, Recipe, Refused, Step
-from converters.tensor_samples import AXIS, BATCH, DTYPES, sample
+from converters.samples.tensors import AXIS, BATCH, DTYPES, sample
 
 _BATCH_AXIS = "batch"
 _HOW = "give each with --input NAME:DATATYPE:SHAPE, as in --input x:FP32:-1,16 (-1: chosen by the caller)"
@@ -38,8 +38,8 @@ def run(step: Step) -> Facts:
 def _script_to_onnx(file: Path, inputs: Sequence[TensorFact], target: Path, opset: int) -> None:
     import torch
 
-    from converters.torch_modules import runner
-    from converters.torchscript import open_torchscript
+    from converters.torch_modules.calls import runner
+    from converters.torch_modules.torchscript import open_torchscript
 
     module = open_torchscript(file)
     check_inputs(inputs, [argument.name for argument in module.forward.schema.arguments[1:]])
@@ -101,7 +101,7 @@ def _output_name(position: int, count: int) -> str:
 
 
 def _program_to_onnx(file: Path, target: Path, opset: int) -> None:
-    from converters.torch_export import open_exported
+    from converters.torch_modules.torch_export import open_exported
 
     program = open_exported(file)
     count = len(program.graph_signature.user_outputs)

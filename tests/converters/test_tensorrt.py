@@ -10,7 +10,7 @@ import pytest
 from converters.contract import Converted, StepRequest
 from converters.recipe import Lacking, Refused
 from converters.recipes import onnx_to_tensorrt
-from converters.tensorrt_library import compute_capabilities, has_gpu, open_library
+from converters.tensorrt.library import compute_capabilities, has_gpu, open_library
 from tests.converters.conversions import convert, model_file
 from tests.converters.graphs import perceptron, rows, write_graph
 from tests.converters.torch_modules_to_convert import save_exported_encoder

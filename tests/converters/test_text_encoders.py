@@ -17,11 +17,11 @@ from sentence_transformers import SentenceTransformer
 from converters.checks.results import require_passed
 from converters.checks.text_encoder import GraphEncoder, check_text_encoder
 from converters.contract import Converted, TensorFact
-from converters.encoder_files import read_facts
-from converters.encoder_source import FAMILIES as SUPPORTED
 from converters.formats import Artifact, Format
 from converters.inspection import describe
 from converters.recipe import OutOfTolerance
+from converters.text_encoders.files import read_facts
+from converters.text_encoders.source import FAMILIES as SUPPORTED
 from tests.converters.conversions import checks, convert, model_file
 from tests.converters.tiny_encoders import (
     FAMILIES,

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-from converters.samples import sentences
+from converters.samples.texts import sentences
 
 HIDDEN, LAYERS, POSITIONS, VOCABULARY = 32, 2, 64, 400
 _BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from converters.samples import sentences
+from converters.samples.texts import sentences
 
 END = "<|end|>"
 VOCABULARY = 300

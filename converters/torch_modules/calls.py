@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from converters.formats import TORCH_FILES, Artifact, Format
-from converters.graph_files import first_line
+from converters.onnx_graphs.files import first_line
 from converters.recipe import Refused
-from converters.torch_export import open_exported
-from converters.torchscript import open_torchscript
+from converters.torch_modules.torch_export import open_exported
+from converters.torch_modules.torchscript import open_torchscript
 
 Run = Callable[[Mapping[str, Any]], list[Any]]
 

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from converters.contract import Facts
-from converters.encoder_source import input_names
 from converters.formats import GRAPH, Artifact, Format
-from converters.graph_files import facts_of, first_line, load_graph, save_graph
+from converters.onnx_graphs.files import facts_of, first_line, load_graph, save_graph
 from converters.recipe import Refused, UnsupportedSource
-from converters.sentence_modules import Layout, Stage
+from converters.text_encoders.sentence_modules import Layout, Stage
+from converters.text_encoders.source import input_names
 
 # The newest opset that the fusions of onnxruntime.transformers know well.
 _OPSET = 17

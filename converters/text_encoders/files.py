@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from converters.encoder_source import positions
-from converters.graph_files import first_line
+from converters.onnx_graphs.files import first_line
 from converters.recipe import Refused
+from converters.text_encoders.source import positions
 
 TOKENIZER, FACTS = "tokenizer.json", "encoder.json"
 EMBEDDING, CLASSIFICATION = "embedding", "classification"

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.encoder_source import open_model, open_tokenizer
 from converters.formats import Artifact, Format
-from converters.sentence_modules import Layout, Stage, read_layout
+from converters.text_encoders.sentence_modules import Layout, Stage, read_layout
+from converters.text_encoders.source import open_model, open_tokenizer
 
 Array = NDArray[Any]
 _ERF = np.vectorize(math.erf, otypes=[np.float64])

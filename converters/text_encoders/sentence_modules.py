@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converters.encoder_source import read_object
 from converters.recipe import Refused, UnsupportedSource
+from converters.text_encoders.source import read_object
 
 MODULES = "modules.json"
 # In the order in which older files' switches are joined; the word before it is the newer files' name of the mode.

@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from converters.graph_files import first_line
+from converters.onnx_graphs.files import first_line
 from converters.recipe import Refused
 
 _PROGRAM = "models/model.json"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from converters.encoder_source import input_names, open_model, positions, read_config
 from converters.formats import Artifact, Format
-from converters.sentence_modules import read_layout
+from converters.text_encoders.sentence_modules import read_layout
+from converters.text_encoders.source import input_names, open_model, positions, read_config
 
 _MULTIPLE = "multi_label_classification"
 _SEED = 2026
@@ -94,7 +94,7 @@ def _causal_lm(source: Artifact) -> TextModule:
 
 
 def _classifier(source: Artifact) -> TextModule:
-    from converters.text_encoders import Classifier
+    from converters.text_encoders.export import Classifier
 
     read_config(source.directory)
     model = open_model(source.directory, "AutoModelForSequenceClassification")
@@ -103,7 +103,7 @@ def _classifier(source: Artifact) -> TextModule:
 
 
 def _encoder(source: Artifact) -> TextModule:
-    from converters.text_encoders import Embedder
+    from converters.text_encoders.export import Embedder
 
     layout = read_layout(source.directory)
     read_config(layout.transformer)

@@ -1,0 +1,1 @@
+"""What models are tried and calibrated on: text, tensors, rows that a caller gave."""

@@ -1,0 +1,1 @@
+"""Torch modules, however they come: TorchScript, torch.export archives, Hugging Face directories."""
