@@ -45,7 +45,8 @@ def run(step: Step) -> Facts:
     step.report(0.9)
     require_change(step, before)
     facts = changed_facts(step.source, step.target / GRAPH)
-    return replace(facts, labels={**facts.labels, "quantization": "int8 dynamic", "weight_bits": _bits(is_reduced)})
+    labels = {**facts.labels, "quantization": "int8 dynamic", "weight_bits": _bits(is_reduced)}
+    return replace(facts, dtype="int8", labels=labels)
 
 
 def _bits(is_reduced: bool) -> str:

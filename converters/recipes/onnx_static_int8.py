@@ -58,7 +58,8 @@ def run(step: Step) -> Facts:
     _require_pairs(step.target / GRAPH)
     facts = changed_facts(step.source, step.target / GRAPH)
     count = sum(len(next(iter(batch.values()))) for batch in batches)
-    return replace(facts, labels={**facts.labels, "quantization": "int8 static", "calibration_rows": str(count)})
+    labels = {**facts.labels, "quantization": "int8 static", "calibration_rows": str(count)}
+    return replace(facts, dtype="int8", labels=labels)
 
 
 def _prepare(step: Step, draft: Path) -> Path:
