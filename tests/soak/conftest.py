@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +28,6 @@ def kinds(sources: Sources) -> tuple[Source, ...]:
 def plane(sources: Sources, kinds: tuple[Source, ...]) -> Iterator[Plane]:
     """In a folder that stays: pytest deletes its own after a few more sessions."""
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request
-    _allow_core_dumps()
     folder = Path(tempfile.mkdtemp(prefix="tritonplane-soak-"))
     state = folder / "state"
     log.info("state and log are in %s; core dumps of Triton would be %s in %s", folder, _core_name(), state)
@@ -40,14 +38,6 @@ def plane(sources: Sources, kinds: tuple[Source, ...]) -> Iterator[Plane]:
         log.info("an undisturbed import of %s takes %.1f s", source.name, plane.duration_s(source))
     yield plane
     close(plane)
-    for core in sorted(state.glob("*core*")):
-        log.error("Triton left a core dump: %s", core)
-
-
-def _allow_core_dumps() -> None:
-    """Inherited by the server and its Triton, whose working directory is the state directory."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 
 
 def _core_name() -> str:

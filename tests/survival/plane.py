@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -55,8 +56,19 @@ class Plane:
     def start(self) -> float:
         """Seconds until it was ready."""
         began = time.monotonic()
-        self.server.start().wait_ready()
+        self.server.start()
+        self._allow_core_dumps()
+        self.server.wait_ready()
         return time.monotonic() - began
+
+    def core_dumps(self) -> list[Path]:
+        """Of Triton and its stubs, which work in the state directory, where the kernel writes them there."""
+        return sorted(self.state.glob("core*"))
+
+    def _allow_core_dumps(self) -> None:
+        assert self.server.process is not None
+        _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.prlimit(self.server.process.pid, resource.RLIMIT_CORE, (hard, hard))
 
     def family(self) -> list[psutil.Process]:
         assert self.server.process is not None
@@ -140,5 +152,6 @@ class Plane:
 
 
 def close(plane: Plane) -> None:
-    """Stopped as an operator would."""
+    """Stopped as an operator would; nothing has crashed by itself."""
     assert plane.server.stop() == 0, plane.server.log[-4000:]
+    assert plane.core_dumps() == []

@@ -23,3 +23,8 @@ class Metrics:
             if self._last.get(name) != value:
                 self._metrics[name].set(value)
                 self._last[name] = value
+
+    def close(self) -> None:
+        """To be called while Triton still listens: given up at the interpreter's end, they crash the stub process."""
+        self._metrics.clear()
+        self._families.clear()

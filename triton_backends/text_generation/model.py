@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,10 +58,8 @@ class TritonPythonModel:
             threads=model_parameter(config, "threads", 2),
         )
         engine = SlotEngine(graph, self._facts)
-        metrics = Metrics(METRICS, {"model": args["model_name"], "version": args["model_version"]})
-        self._scheduler = Scheduler(
-            engine, queue=model_parameter(config, "queue", 64), report=lambda counters: metrics.set(_measured(counters))
-        )
+        self._metrics = Metrics(METRICS, {"model": args["model_name"], "version": args["model_version"]})
+        self._scheduler = Scheduler(engine, queue=model_parameter(config, "queue", 64), report=self._report)
         self._pump = ReplyPump()
         self._scheduler.start()
         log(
@@ -81,6 +80,13 @@ class TritonPythonModel:
     def finalize(self) -> None:
         self._scheduler.close()
         self._pump.close()
+        self._metrics.close()
+        # A reply and its generation know each other. What Triton gave them crashes the process if it goes with the
+        # interpreter, when the shared memory it lies in is closed already.
+        gc.collect()
+
+    def _report(self, counters: Counters) -> None:
+        self._metrics.set(_measured(counters))
 
     def _generation(self, request: Request, reply: Reply) -> Generation:
         options = read_options(parse_parameters(request.parameters()))
