@@ -16,6 +16,7 @@ import uvloop
 
 from control_plane.bootstrap import Product, open_product
 from control_plane.dialects.http import build_http
+from control_plane.dialects.kserve.grpc import kserve_api
 from control_plane.dialects.truthgpt.grpc import truthgpt_api
 from control_plane.domain.errors import Conflict, DomainError
 from control_plane.edge.grpc.server import GrpcConfig, GrpcServer
@@ -50,7 +51,8 @@ async def _serve(settings: Settings) -> None:
         services = product.services
         sockets = _listening(settings)
         tls = read_tls(settings.grpc_tls_cert, settings.grpc_tls_key)
-        grpc = GrpcServer(services, GrpcConfig(settings.host, settings.grpc_port, tls), [truthgpt_api(services)])
+        apis = [truthgpt_api(services), kserve_api(services)]
+        grpc = GrpcServer(services, GrpcConfig(settings.host, settings.grpc_port, tls), apis)
         http = HttpServer(build_http(services, _http_config(settings), product.triton_metrics))
         await _start(grpc)
         product.start()

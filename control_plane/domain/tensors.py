@@ -65,10 +65,7 @@ def element_count(shape: Sequence[int]) -> int:
 def pack(name: str, datatype: str, shape: Sequence[int], values: Sequence[Any]) -> Tensor:
     """A tensor from JSON values, flat or nested row by row. Raises InvalidRequest where they do not fit."""
     flat = list(_flattened(values))
-    if any(size < 0 for size in shape) or element_count(shape) != len(flat):
-        raise InvalidRequest(
-            f"input {name!r}: shape {list(shape)} needs {element_count(shape)} values, got {len(flat)}"
-        )
+    _check_count(name, shape, len(flat))
     return Tensor(name, datatype, tuple(shape), _raw(name, datatype, flat))
 
 
@@ -92,12 +89,23 @@ def text_tensor(name: str, *texts: str) -> Tensor:
     return Tensor(name, BYTES, (len(texts),), _pack_bytes([text.encode() for text in texts]))
 
 
+def bytes_tensor(name: str, shape: Sequence[int], elements: Sequence[bytes]) -> Tensor:
+    """Raises InvalidRequest where the elements do not fill the shape."""
+    _check_count(name, shape, len(elements))
+    return Tensor(name, BYTES, tuple(shape), _pack_bytes(elements))
+
+
 def bytes_elements(raw: bytes) -> Iterator[bytes]:
     at = 0
     while at < len(raw):
         end = at + 4 + int.from_bytes(raw[at : at + 4], "little")
         yield raw[at + 4 : end]
         at = end
+
+
+def _check_count(name: str, shape: Sequence[int], count: int) -> None:
+    if any(size < 0 for size in shape) or element_count(shape) != count:
+        raise InvalidRequest(f"input {name!r}: shape {list(shape)} needs {element_count(shape)} values, got {count}")
 
 
 def _flattened(values: Sequence[Any]) -> Iterator[Any]:

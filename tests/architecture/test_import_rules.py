@@ -26,7 +26,7 @@ VIOLATIONS = {
     ),
     "gateways-independent": ("control_plane/gateways/clock.py", "import control_plane.gateways.credentials"),
     "pure-core": ("control_plane/services/health.py", "import httpx"),
-    "triton-client-home": ("control_plane/gateways/state/keys.py", "import tritonclient"),
+    "triton-client-home": ("control_plane/dialects/kserve/grpc.py", "import tritonclient"),
     "dbos-home": ("control_plane/gateways/state/keys.py", "import dbos"),
     "no-frameworks-in-control-plane": ("control_plane/gateways/clock.py", "import onnxruntime"),
     "converter-is-alone": ("converters/inspection.py", "import control_plane.domain.models"),

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.contract.truthgpt.grpc_client import generate_client
 from tests.product import ServerProcess
 
+OFFERED = ("truthgpt.optimization.OptimizationService", "inference.GRPCInferenceService")
 MODEL, PROMPT = "stdlib-coder", "def read_file(path):\n"
 
 
@@ -41,14 +42,17 @@ async def client(product: ServerProcess, tmp_path_factory: pytest.TempPathFactor
 
 async def test_x_hlt_01_the_product_is_serving_and_says_what_it_offers(client: Client) -> None:
     health = health_pb2_grpc.HealthStub(client.channel)
-    for service in ("", "truthgpt.optimization.OptimizationService"):
+    for service in ("", *OFFERED):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     reflection = reflection_pb2_grpc.ServerReflectionStub(client.channel)
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     (listed,) = [answer async for answer in reflection.ServerReflectionInfo(iter([request]))]
     names = {service.name for service in listed.list_services_response.service}
-    assert {"truthgpt.optimization.OptimizationService", "grpc.health.v1.Health"} <= names
+    assert {*OFFERED, "grpc.health.v1.Health"} <= names
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="inference.GRPCInferenceService.ModelInfer")
+    (described,) = [answer async for answer in reflection.ServerReflectionInfo(iter([request]))]
+    assert described.file_descriptor_response.file_descriptor_proto
 
 
 async def test_t_grpc_11_every_part_of_the_product_is_well(client: Client) -> None:
