@@ -80,12 +80,12 @@ class ModelNotReady(Conflict):
 
 
 class Unsupported(DomainError):
-    """A real feature that this machine or setting cannot provide; `requires` says what it lacks."""
+    """A real feature that this machine or setting cannot provide; `requires`, in details a list, says what it lacks."""
 
     code = "NOT_SUPPORTED_HERE"
 
     def __init__(self, message: str, *, requires: str | list[str], **details: object) -> None:
-        super().__init__(message, requires=requires, **details)
+        super().__init__(message, requires=[requires] if isinstance(requires, str) else requires, **details)
 
 
 class RateLimited(DomainError):

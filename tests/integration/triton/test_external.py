@@ -112,4 +112,4 @@ async def test_a_server_that_was_never_there_is_unreachable(tmp_path: Path) -> N
 async def test_any_number_of_endpoints_but_one_is_refused(tmp_path: Path, endpoints: list[str]) -> None:
     with pytest.raises(Unsupported, match="exactly one") as caught:
         ExternalTriton(TritonConfig(tmp_path), endpoints, SystemClock())
-    assert caught.value.details["requires"] == "one host:port in TRITONPLANE_TRITON_ENDPOINTS"
+    assert caught.value.details["requires"] == ["one host:port in TRITONPLANE_TRITON_ENDPOINTS"]

@@ -196,7 +196,7 @@ def test_what_is_signed_here_is_believed_here() -> None:
 def test_only_a_public_key_cannot_sign() -> None:
     with pytest.raises(Unsupported) as caught:
         LocalCredentials(JwtConfig(public_key=pem(RSA_KEY))).sign(Claims("bob", Role.USER, 0))
-    assert caught.value.details == {"requires": "TRITONPLANE_JWT_SECRET"}
+    assert caught.value.details == {"requires": ["TRITONPLANE_JWT_SECRET"]}
 
 
 @pytest.mark.parametrize(

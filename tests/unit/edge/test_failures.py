@@ -58,7 +58,7 @@ def test_c_err_01_the_rows_are_the_contracts(code: str, status: int) -> None:
 def test_c_err_01_what_is_not_supported_here_always_says_what_is_lacking() -> None:
     with pytest.raises(TypeError, match="requires"):
         errors.Unsupported("no")  # type: ignore[call-arg]
-    assert errors.Unsupported("no", requires="a GPU").details == {"requires": "a GPU"}
+    assert errors.Unsupported("no", requires="a GPU").details == {"requires": ["a GPU"]}
 
 
 @pytest.mark.parametrize(

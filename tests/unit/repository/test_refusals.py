@@ -77,7 +77,7 @@ async def test_a_backend_that_is_not_here_is_unsupported_and_the_known_ones_are_
     error = await refusal(workshop, write_directory(tmp_path / "m", {**MLP_FILES, "config.pbtxt": config}))
 
     assert isinstance(error, Unsupported)
-    assert error.details == {"requires": "tensorflow", "known": sorted(BACKENDS)}
+    assert error.details == {"requires": ["tensorflow"], "known": sorted(BACKENDS)}
 
 
 async def test_a_gpu_model_on_a_machine_without_gpu_is_unsupported(workshop: Workshop, tmp_path: Path) -> None:

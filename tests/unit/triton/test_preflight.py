@@ -27,7 +27,7 @@ async def test_a_stub_that_does_not_run_is_refused_with_its_own_words(tmp_path: 
     broken = Installation(found.server, found.backends, found.caches, stub, found.python_libraries)
     with pytest.raises(Unsupported, match="cannot open shared object file") as caught:
         await preflight(TritonConfig(tmp_path), broken)
-    assert str(caught.value.details["requires"]).startswith("apt-get install -y libpython3.")
+    assert "apt-get install -y libpython3." in str(caught.value.details["requires"])
 
 
 async def test_the_stub_of_this_machine_runs_and_keeps_its_permissions(tmp_path: Path) -> None:
