@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from asyncio.subprocess import STDOUT, Process
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -93,15 +94,13 @@ async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, IO[bytes]]]:
     """A reader and what to write to, which its taker may close.
 
     Not asyncio's own pipes of a process: with those the process counts as running until its last grandchild has closed
-    them.
+    them. Sockets, since of a pipe's file uvloop closes the descriptor twice: by the second time its number may be that
+    of a file which another thread has opened, and the database's is such a file.
     """
-    readable, writable = os.pipe()
-    reader = asyncio.StreamReader(limit=_LINE_BYTES_MAX)
-    with os.fdopen(writable, "wb", 0) as taken:
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb", 0)
-        )
+    readable, writable = socket.socketpair()
+    with os.fdopen(writable.detach(), "wb", 0) as taken:
+        reader, writer = await asyncio.open_unix_connection(sock=readable, limit=_LINE_BYTES_MAX)
         try:
             yield reader, taken
         finally:
-            transport.close()
+            writer.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -94,3 +95,41 @@ def _lives(pid: int) -> bool:
             return stat.read().split()[2] != "Z"
     except OSError:
         return False
+
+
+def test_no_descriptor_is_closed_twice_since_it_may_be_another_thread_s_file_by_then() -> None:
+    """Under uvloop a pipe's is: threads that opened files lost them, and libuv aborted the process."""
+    outcome = subprocess.run([sys.executable, "-c", _CLOSING], capture_output=True, text=True, timeout=60, check=False)
+    assert (outcome.returncode, outcome.stdout, outcome.stderr[-300:]) == (0, "0 lost\n", "")
+
+
+_CLOSING = """
+import asyncio, os, threading, uvloop
+from control_plane.gateways.processes.stream import _pipe
+
+lost, enough = [], threading.Event()
+
+def open_files():
+    while not enough.is_set():
+        handle = os.open(os.devnull, os.O_RDONLY)
+        try:
+            os.close(handle)
+        except OSError:
+            lost.append(handle)
+
+async def open_pipes():
+    for _ in range(3000):
+        async with _pipe():
+            pass
+        await asyncio.sleep(0)
+
+threads = [threading.Thread(target=open_files) for _ in range(4)]
+for thread in threads:
+    thread.start()
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner.run(open_pipes())
+enough.set()
+for thread in threads:
+    thread.join()
+print(len(lost), "lost")
+"""
