@@ -6,10 +6,8 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -29,6 +27,7 @@ from control_plane.gateways.processes.conversions import ConverterRunner
 from control_plane.gateways.processes.environment import GivenEnvironment, Interpreter
 from control_plane.gateways.processes.spawn import run_child
 from control_plane.ports import Conversion, Progress
+from tests.disks import small_disk
 
 ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".venv-convert" / "bin" / "python"
@@ -234,15 +233,16 @@ async def test_the_family_dies_with_the_server(workspace: Path, code: Path) -> N
     assert not [process for process in alive if _lives(process)]
 
 
-async def test_a_full_disk_loses_nothing(runner: ConverterRunner, small_disk: Path) -> None:
-    workspace = small_disk / "workspace"
-    workspace.mkdir()
-    with pytest.raises(Unavailable, match="the disk with the server's state directory is full"):
-        await rehearse(runner, workspace, "copy", "fill_disk")
-    assert psutil.disk_usage(str(small_disk)).percent < 50
+async def test_a_full_disk_loses_nothing(runner: ConverterRunner, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 4) as disk:
+        workspace = disk.path / "workspace"
+        workspace.mkdir()
+        with pytest.raises(Unavailable, match="the disk with the server's state directory is full"):
+            await rehearse(runner, workspace, "copy", "fill_disk")
+        assert psutil.disk_usage(str(disk.path)).percent < 50
 
-    await rehearse(runner, workspace, "copy", "copy")
-    assert noted(workspace) == ["copy", "fill_disk", "copy"]
+        await rehearse(runner, workspace, "copy", "copy")
+        assert noted(workspace) == ["copy", "fill_disk", "copy"]
 
 
 async def test_the_catalog_tells_what_this_machine_lacks_and_is_read_once(tmp_path: Path, code: Path) -> None:
@@ -256,17 +256,6 @@ async def test_the_catalog_tells_what_this_machine_lacks_and_is_read_once(tmp_pa
     environment._interpreter = Interpreter("/nowhere", "gone")
     without = {recipe.name: recipe for recipe in await runner.catalog()}
     assert without.keys() == found.keys()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip("a small disk can be mounted by root only")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
 
 
 def _family(workspace: Path) -> list[psutil.Process]:
