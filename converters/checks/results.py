@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from converters.checks.measures import Measure
 from converters.contract import JsonObject
 from converters.recipe import OutOfTolerance
 
-# Largest absolute difference of an output to its source's, over the source's largest magnitude (at least 1).
+# Of every difference, where nothing but the order of sums may differ.
 FP32_DIFFERENCE_MAX = 1e-3
 
 
@@ -15,7 +16,7 @@ FP32_DIFFERENCE_MAX = 1e-3
 class Check:
     """One comparison. `limit` None: recorded, not judged. `samples`: how many inputs `value` is over."""
 
-    name: str
+    name: Measure
     value: float
     samples: int
     limit: float | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from converters.checks.measures import Measure, max_difference, same_choice
 from converters.checks.results import FP32_DIFFERENCE_MAX, Check
 from converters.contract import ConversionRequest, TensorFact
 from converters.formats import TORCH_FILES, Artifact
@@ -37,12 +38,13 @@ def check_tensors(original: Artifact, made: Artifact, request: ConversionRequest
     tried = _inputs(facts, request, is_exact=is_exact)
     pairs = [pair for arrays in tried for pair in _answers(expected, given, arrays)]
     samples = sum(len(reference) if reference.ndim else 1 for position, reference, _ in pairs if position == 0)
+    difference = max(max_difference(reference, candidate) for _, reference, candidate in pairs)
     found = [
-        Check("difference", _difference(pairs), samples, limit=FP32_DIFFERENCE_MAX if is_exact else None),
-        Check("agreement", _agreement(pairs), samples),
+        Check(Measure.MAX_DIFFERENCE, difference, samples, limit=FP32_DIFFERENCE_MAX if is_exact else None),
+        Check(Measure.TENSOR_AGREEMENT, _agreement(pairs), samples),
     ]
     classes = _same_class(pairs)
-    return [*found, Check("top1_agreement", classes, samples)] if classes is not None else found
+    return found if classes is None else [*found, Check(Measure.TOP1_AGREEMENT, classes, samples)]
 
 
 def _open(original: Artifact) -> Run:
@@ -114,15 +116,7 @@ def _comparable(reference: Any, candidate: Any) -> tuple[Any, Any]:
     return np.where(endless, 0.0, reference), np.where(endless, 0.0, candidate)
 
 
-def _difference(pairs: Sequence[tuple[int, Any, Any]]) -> float:
-    return max(
-        float(abs(candidate - reference).max(initial=0.0) / max(1.0, abs(reference).max(initial=0.0)))
-        for _, reference, candidate in pairs
-    )
-
-
 def _agreement(pairs: Sequence[tuple[int, Any, Any]]) -> float:
-    """1 - min(1, |c - b| / |b|), over all outputs of all inputs."""
     apart = sum(float(((candidate - reference) ** 2).sum()) for _, reference, candidate in pairs)
     whole = sum(float((reference**2).sum()) for _, reference, _ in pairs)
     if whole == 0.0:
@@ -135,5 +129,5 @@ def _same_class(pairs: Sequence[tuple[int, Any, Any]]) -> float | None:
     rows = [(reference, candidate) for position, reference, candidate in pairs if position == 0]
     if any(reference.ndim != 2 or reference.shape[1] < 2 for reference, _ in rows):
         return None
-    same = sum(int((reference.argmax(1) == candidate.argmax(1)).sum()) for reference, candidate in rows)
+    same = sum(int(same_choice(*pair).sum()) for pair in rows)
     return same / sum(len(reference) for reference, _ in rows)

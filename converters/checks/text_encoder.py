@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from converters.checks.measures import Array, Measure, max_difference, mean_cosine, same_choice
 from converters.checks.results import FP32_DIFFERENCE_MAX, Check
 from converters.formats import GRAPHS, Artifact
 from converters.onnx_graphs.files import attempt
@@ -16,7 +15,6 @@ from converters.recipe import OutOfTolerance
 from converters.samples.texts import sentences, sources
 from converters.text_encoders.files import CLASSIFICATION, TOKENIZER, EncoderFacts, read_facts
 
-Array = NDArray[Any]
 _SENTENCES, _SOURCES, _BATCH = 104, 8, 8
 # Each sentence is cut to one of so many lengths.
 _CUTS = 8
@@ -39,10 +37,14 @@ def check_text_encoder(original: Artifact, made: Artifact, *, is_exact: bool) ->
         raise OutOfTolerance(f"the converted model gives {found.shape[1]} dimensions, its source {expected.shape[1]}")
     limit = FP32_DIFFERENCE_MAX if is_exact else None
     if facts.task == CLASSIFICATION:
-        checks = [_agreement(expected, found), Check("max_logit_difference", _gap(expected, found), len(texts), limit)]
+        likeness = Check(Measure.TOP1_AGREEMENT, float(same_choice(expected, found).mean()), len(texts))
     else:
-        checks = [_cosine(expected, found), Check("max_difference", _gap(expected, found), len(texts), limit)]
-    return [*checks, Check("padding_difference", _gap(alone, found[:_BATCH]), _BATCH, limit)]
+        likeness = Check(Measure.MEAN_COSINE, mean_cosine(expected, found), len(texts))
+    return [
+        likeness,
+        Check(Measure.MAX_DIFFERENCE, max_difference(expected, found), len(texts), limit),
+        Check(Measure.PADDING_DIFFERENCE, max_difference(alone, found[:_BATCH]), _BATCH, limit),
+    ]
 
 
 class GraphEncoder:
@@ -87,20 +89,3 @@ def _source(original: Artifact, made: Artifact, facts: EncoderFacts) -> Callable
 def _in_batches(encode: Callable[[Sequence[str]], Array], texts: Sequence[str]) -> Array:
     starts = range(0, len(texts), _BATCH)
     return np.concatenate([encode(texts[start : start + _BATCH]) for start in starts])
-
-
-def _gap(expected: Array, found: Array) -> float:
-    """The largest difference, over the largest magnitude (at least 1)."""
-    return float(np.abs(expected - found).max() / max(1.0, np.abs(expected).max()))
-
-
-def _cosine(expected: Array, found: Array) -> Check:
-    norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
-    cosines = (expected * found).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
-    return Check("mean_cosine", float(np.clip(cosines, 0, 1).mean()), len(expected))
-
-
-def _agreement(expected: Array, found: Array) -> Check:
-    """How often the best label is the same; of a single label, whether it is more likely than not."""
-    best = [answer[:, 0] > 0 if answer.shape[1] == 1 else answer.argmax(axis=1) for answer in (expected, found)]
-    return Check("top1_agreement", float((best[0] == best[1]).mean()), len(expected))

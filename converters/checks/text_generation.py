@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from converters.checks.decoder import Decoder, Logits, TokenIds
+from converters.checks.measures import Measure, max_difference, same_choice
 from converters.checks.results import FP32_DIFFERENCE_MAX, Check
 from converters.formats import Artifact, Format
 from converters.recipe import OutOfTolerance
@@ -99,12 +100,12 @@ def _compared(
 ) -> list[Check]:
     before, after = np.stack(expected), np.stack(found)
     predictions = int(np.prod(before.shape[:2])) - len(texts)  # the last of each text has no next token
-    agreement = float((before[:, :-1].argmax(-1) == after[:, :-1].argmax(-1)).mean())
+    agreement = float(same_choice(before[:, :-1], after[:, :-1]).mean())
     ratio = float(np.exp(_loss(after, texts) - _loss(before, texts)))
     return [
-        Check("difference", _difference(before, after), predictions, FP32_DIFFERENCE_MAX if is_exact else None),
-        Check("top1_agreement", agreement, predictions, _AGREEMENT_MIN if is_exact else None, at_least=True),
-        Check("perplexity_ratio", ratio, predictions),
+        Check(Measure.MAX_DIFFERENCE, max_difference(before, after), predictions, _limit(is_exact)),
+        Check(Measure.TOP1_AGREEMENT, agreement, predictions, _AGREEMENT_MIN if is_exact else None, at_least=True),
+        Check(Measure.PERPLEXITY_RATIO, ratio, predictions),
     ]
 
 
@@ -112,12 +113,12 @@ def _incremental(decoder: Decoder, text: TokenIds, whole: Logits, is_exact: bool
     """Two pieces of a prompt, then token by token, as a server reads and continues a text."""
     first = text.size // 4
     pieces = [size for size in (first, text.size // 2 - first) if size] + [1] * (text.size - text.size // 2)
-    limit = FP32_DIFFERENCE_MAX if is_exact else None
-    return Check("incremental_difference", _difference(whole, _finite(decoder.logits(text, pieces))), text.size, limit)
+    difference = max_difference(whole, _finite(decoder.logits(text, pieces)))
+    return Check(Measure.INCREMENTAL_DIFFERENCE, difference, text.size, _limit(is_exact))
 
 
-def _difference(before: Logits, after: Logits) -> float:
-    return float(np.abs(after - before).max() / max(1.0, float(np.abs(before).max())))
+def _limit(is_exact: bool) -> float | None:
+    return FP32_DIFFERENCE_MAX if is_exact else None
 
 
 def _loss(logits: Logits, texts: Sequence[TokenIds]) -> float:

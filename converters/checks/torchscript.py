@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from converters.checks.measures import Measure, max_difference
 from converters.checks.results import FP32_DIFFERENCE_MAX, Check
 from converters.formats import TORCH_FILES, Artifact, Format
 from converters.recipe import OutOfTolerance, Refused
@@ -26,11 +27,12 @@ class Trial:
     is_real: Any = None
 
     def answers(self, run: Run) -> list[Any]:
-        return [answer if self.is_real is None else answer[self.is_real] for answer in run(self.arrays)]
+        found = [answer if self.is_real is None else answer[self.is_real] for answer in run(self.arrays)]
+        return [answer.astype("float64") for answer in found]
 
 
 def check_torchscript(original: Artifact, made: Artifact) -> list[Check]:
-    """The largest difference, over the largest magnitude (at least 1). Raises: OutOfTolerance, Refused."""
+    """Raises: OutOfTolerance, Refused."""
     given = runner(open_torchscript(made.directory / TORCH_FILES["torchscript"]))
     trials = _program_trials(original) if original.format is Format.TORCH_EXPORT else _text_trials(original)
     differences, rows = [], 0
@@ -42,18 +44,9 @@ def check_torchscript(original: Artifact, made: Artifact) -> list[Check]:
             raise OutOfTolerance(f"the TorchScript module refuses what its source takes: {error}") from error
         if [one.shape for one in references] != [one.shape for one in answers]:
             raise OutOfTolerance("the TorchScript module gives other shapes than its source")
-        differences += [_difference(*pair) for pair in zip(references, answers, strict=True)]
+        differences += [max_difference(*pair) for pair in zip(references, answers, strict=True)]
         rows += max(len(one) if one.ndim else 1 for one in references)
-    return [Check("difference", max(differences), rows, limit=FP32_DIFFERENCE_MAX)]
-
-
-def _difference(reference: Any, answer: Any) -> float:
-    import numpy as np
-
-    reference, answer = reference.astype(np.float64), answer.astype(np.float64)
-    endless = ~np.isfinite(reference) & (reference == answer)
-    gap = np.where(endless, 0.0, abs(answer - np.where(endless, 0.0, reference)))
-    return float(gap.max(initial=0.0) / max(1.0, abs(np.where(endless, 0.0, reference)).max(initial=0.0)))
+    return [Check(Measure.MAX_DIFFERENCE, max(differences), rows, limit=FP32_DIFFERENCE_MAX)]
 
 
 def _text_trials(original: Artifact) -> Iterator[Trial]:

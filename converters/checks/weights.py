@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from converters.checks.measures import Measure
 from converters.checks.results import Check
 from converters.formats import WEIGHTS, Artifact
 from converters.onnx_graphs.files import load_graph
@@ -18,7 +19,7 @@ def check_weights(original: Artifact, made: Artifact) -> list[Check]:
     found, expected = load_file(made.directory / WEIGHTS), dict(weights_of(load_graph(original).graph))
     names = expected.keys() | found.keys()
     differing = sum(not _is_same(expected.get(name), found.get(name)) for name in names)
-    return [Check("differing_weights", float(differing), len(names), limit=0.0)]
+    return [Check(Measure.DIFFERING_WEIGHTS, float(differing), len(names), limit=0.0)]
 
 
 def _is_same(expected: Any, found: Any) -> bool:

@@ -25,7 +25,7 @@ def test_each_architecture_predicts_what_torch_predicts(name: str, tmp_path: Pat
     converted = convert(write_model(name, tmp_path / "source"), tmp_path / "work")
 
     found = checks(converted)
-    assert found["difference"] < 1e-4
+    assert found["max_difference"] < 1e-4
     assert found["incremental_difference"] < 1e-4
     assert found["top1_agreement"] == 1.0
     assert found["perplexity_ratio"] == pytest.approx(1, abs=1e-4)
@@ -135,14 +135,14 @@ def test_weights_in_several_files_are_read_together(tmp_path: Path) -> None:
     model.save_pretrained(source, max_shard_size="50KB")
     assert len(list(source.glob("model-*.safetensors"))) > 1
 
-    assert checks(convert(source, tmp_path / "work"))["difference"] < 1e-4
+    assert checks(convert(source, tmp_path / "work"))["max_difference"] < 1e-4
 
 
 @pytest.mark.parametrize("name", ["gemma", "gpt2"])
 def test_half_precision_weights_lose_nothing_in_fp32(name: str, tmp_path: Path) -> None:
     source = write_model(name, tmp_path / "source", torch.bfloat16)
 
-    assert checks(convert(source, tmp_path / "work"))["difference"] < 1e-4
+    assert checks(convert(source, tmp_path / "work"))["max_difference"] < 1e-4
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3"])
@@ -178,4 +178,4 @@ def test_pickled_weights_beside_the_safetensors_are_not_opened(tmp_path: Path) -
     weights = {"lm_head.weight": "model-00001-of-00001.safetensors"}
     (source / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weights}))
 
-    assert checks(convert(source, tmp_path / "work"))["difference"] < 1e-4
+    assert checks(convert(source, tmp_path / "work"))["max_difference"] < 1e-4

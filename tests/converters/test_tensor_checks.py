@@ -30,28 +30,28 @@ def half_off(of: str) -> str:
 def test_the_same_graph_agrees_wholly(tmp_path: Path) -> None:
     found = compare(tmp_path, IDENTITY, IDENTITY)
     assert [(check.name, check.value, check.samples) for check in found] == [
-        ("difference", 0.0, 20), ("agreement", 1.0, 20), ("top1_agreement", 1.0, 20)
+        ("max_difference", 0.0, 20), ("tensor_agreement", 1.0, 20), ("top1_agreement", 1.0, 20)
     ]  # fmt: skip
 
 
 def test_the_agreement_is_that_of_the_contract(tmp_path: Path) -> None:
     """0.4: 1 - min(1, |c - b| / |b|)."""
     found = {check.name: check for check in compare(tmp_path, IDENTITY, half_off("0.9"), is_exact=False)}
-    assert found["agreement"].value == pytest.approx(0.9, abs=1e-6)
-    assert found["agreement"].samples == 100  # with fewer it would be low evidence
+    assert found["tensor_agreement"].value == pytest.approx(0.9, abs=1e-6)
+    assert found["tensor_agreement"].samples == 100  # with fewer it would be low evidence
     assert found["top1_agreement"].value == 1.0
-    assert found["difference"].value == pytest.approx(0.1, abs=0.01)
+    assert found["max_difference"].value == pytest.approx(0.1, abs=0.01)
     require_passed(list(found.values()))
 
 
 def test_full_precision_must_be_kept(tmp_path: Path) -> None:
-    with pytest.raises(OutOfTolerance, match=r"difference is 0\.1, at most 0\.001 was expected"):
+    with pytest.raises(OutOfTolerance, match=r"max_difference is 0\.1, at most 0\.001 was expected"):
         require_passed(compare(tmp_path, IDENTITY, half_off("0.9")))
 
 
 def test_the_opposite_agrees_not_at_all(tmp_path: Path) -> None:
     found = {check.name: check.value for check in compare(tmp_path, IDENTITY, half_off("-1.0"), is_exact=False)}
-    assert found["agreement"] == 0.0
+    assert found["tensor_agreement"] == 0.0
     assert found["top1_agreement"] < 0.5
 
 

@@ -55,7 +55,7 @@ def test_a_traced_convolution_keeps_the_axes_that_its_owner_calls_free(tmp_path:
     found = describe(model_file(converted))
     assert found.inputs == (IMAGE,)
     assert found.outputs == (TensorFact("output", "FP32", (-1, 5)),)
-    assert checks(converted)["difference"] < 1e-5
+    assert checks(converted)["max_difference"] < 1e-5
     assert checks(converted)["top1_agreement"] == 1.0
 
 
@@ -75,7 +75,7 @@ def test_an_exported_program_tells_its_inputs_itself(tmp_path: Path) -> None:
     assert found.inputs == TEXT
     assert [output.name for output in found.outputs] == ["output_0", "output_1"]
     assert found.has_batch_axis
-    assert checks(converted)["difference"] < 1e-5
+    assert checks(converted)["max_difference"] < 1e-5
 
 
 def test_an_exported_program_with_fixed_axes_keeps_them(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""What checks measure: the name of each number in a revision's manifest, and the formulas that several checks use."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Measure(StrEnum):
+    """b: the source's answer, c: the converted model's. docs/importing.md has the same words for users."""
+
+    STRUCTURE = "structure"  # faults that onnx's checker finds; one of them ends the conversion
+    MAX_DIFFERENCE = "max_difference"  # largest |c - b| / max(1, largest |b|), over all values of an output
+    PADDING_DIFFERENCE = "padding_difference"  # the same, of a text alone and beside longer ones
+    INCREMENTAL_DIFFERENCE = "incremental_difference"  # the same, of a text read piece by piece and at once
+    TOP1_AGREEMENT = "top1_agreement"  # share of rows (texts, next tokens) with the largest value at the same place
+    MEAN_COSINE = "mean_cosine"  # mean over texts of the cosine between c and b, clipped to [0, 1]
+    TENSOR_AGREEMENT = "tensor_agreement"  # 1 - min(1, ||c - b|| / ||b||), over all outputs of all inputs
+    PERPLEXITY_RATIO = "perplexity_ratio"  # exp(mean loss of c - mean loss of b)
+    DIFFERING_WEIGHTS = "differing_weights"  # weights that are not the same bytes under the same name
+
+
+def max_difference(expected: Array, found: Array) -> float:
+    """Infinity that both give is no difference; NaN of either is told as NaN, which passes no limit."""
+    alike = ~np.isfinite(expected) & (expected == found)
+    expected, found = np.where(alike, 0, expected), np.where(alike, 0, found)
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        difference = np.abs(found - expected).max(initial=0.0)
+    return float(difference / max(1.0, float(np.abs(expected).max(initial=0.0))))
+
+
+def same_choice(expected: Array, found: Array) -> NDArray[np.bool_]:
+    """Of each row along the last axis: is the best of them the same; of a single value, is it positive in both."""
+    chosen = [answer[..., 0] > 0 if answer.shape[-1] == 1 else answer.argmax(-1) for answer in (expected, found)]
+    same: NDArray[np.bool_] = chosen[0] == chosen[1]
+    return same
+
+
+def mean_cosine(expected: Array, found: Array) -> float:
+    """Over rows of [rows, dimensions]."""
+    norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
+    cosines = (expected * found).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
+    return float(np.clip(cosines.mean(), 0, 1))
