@@ -38,9 +38,9 @@ def be_noisy(_: Step) -> None:
 
 def garble(_: Step) -> None:
     """Into the stream of events itself."""
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
-        if descriptor > 2 and os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:"):
-            os.write(descriptor, b"nonsense\n")
+    for entry in Path("/proc/self/fd").iterdir():
+        if int(entry.name) > 2 and entry.is_socket():
+            os.write(int(entry.name), b"nonsense\n")
 
 
 def look_around(step: Step) -> None:
