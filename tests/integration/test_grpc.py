@@ -50,7 +50,7 @@ async def test_x_hlt_01_the_product_is_serving_and_says_what_it_offers(client: C
     (listed,) = [answer async for answer in reflection.ServerReflectionInfo(iter([request]))]
     names = {service.name for service in listed.list_services_response.service}
     assert {*OFFERED, "grpc.health.v1.Health"} <= names
-    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="inference.GRPCInferenceService.ModelInfer")
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="inference.GRPCInferenceService")
     (described,) = [answer async for answer in reflection.ServerReflectionInfo(iter([request]))]
     assert described.file_descriptor_response.file_descriptor_proto
 
