@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 import numpy as np
+import onnxruntime
 import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput
 
 from control_plane.pb import optimization_pb2, optimization_pb2_grpc
 from tests.integration.imports.conftest import Sources
 from tests.product import ServerProcess
+
+BARE_ONNX = Path(__file__).parents[2] / "fixtures" / "mlp" / "model.onnx"
+
+
+def through_grpc(server: ServerProcess, model: str, given: tuple[str, str, Any], output: str) -> Any:
+    """What Triton's own client gets: `given` is the input's name, its datatype and its array."""
+    name, datatype, array = given
+    tensor = InferInput(name, list(array.shape), datatype)
+    tensor.set_data_from_numpy(array)
+    with InferenceServerClient(server.grpc_target) as client:
+        return client.infer(model, [tensor], headers={"x-api-key": server.admin_key}).as_numpy(output)
 
 
 def imported(server: ServerProcess, name: str, **options: Any) -> dict[str, Any]:
@@ -59,9 +74,13 @@ def test_an_embedder_takes_text_and_gives_the_vectors_of_sentence_transformers(
     revision = imported(importing, "minilm", file_path="minilm")
     assert (revision["backend"], revision["precision"]) == ("text_encoder", "float32")
 
-    got = embeddings(importing, "minilm", sources.expected["texts"])
+    texts, expected = sources.expected["texts"], np.array(sources.expected["minilm"])
+    got = embeddings(importing, "minilm", texts)
+    given = np.array([[text.encode()] for text in texts], object)
+    spoken = through_grpc(importing, "minilm", ("text_input", "BYTES", given), "embedding")
 
-    assert got == pytest.approx(np.array(sources.expected["minilm"]), abs=1e-5)
+    assert got == pytest.approx(expected, abs=1e-5)
+    assert spoken == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_quantized_embedder_points_where_its_source_does(importing: ServerProcess, sources: Sources) -> None:
@@ -82,8 +101,27 @@ def test_a_torch_module_answers_as_it_did_in_torch(importing: ServerProcess, sou
     given = {"name": "features", "datatype": "FP32", "shape": [2, 16], "data": expected["features"]}
     with importing.client() as http:
         (output,) = http.post("/v2/models/mlp/infer", json={"inputs": [given]}).json()["outputs"]
+    features = np.array(expected["features"], np.float32).reshape(2, 16)
+    spoken = through_grpc(importing, "mlp", ("features", "FP32", features), output["name"])
 
     assert output["data"] == pytest.approx(expected["answer"], abs=1e-5)
+    assert spoken.flatten() == pytest.approx(np.array(expected["answer"]), abs=1e-5)
+
+
+def test_a_bare_onnx_file_answers_as_onnx_runtime_does(importing: ServerProcess, sources: Sources) -> None:
+    shutil.copy(BARE_ONNX, sources.folder / "bare.onnx")
+    assert imported(importing, "bare", file_path="bare.onnx")["backend"] == "onnxruntime"
+    features = np.linspace(-1, 1, 24, dtype=np.float32).reshape(3, 8)
+    session = onnxruntime.InferenceSession(BARE_ONNX, providers=["CPUExecutionProvider"])
+    (expected,) = session.run(["scores"], {"features": features})
+
+    given = {"name": "features", "datatype": "FP32", "shape": [3, 8], "data": features.flatten().tolist()}
+    with importing.client() as http:
+        (output,) = http.post("/v2/models/bare/infer", json={"inputs": [given]}).json()["outputs"]
+    spoken = through_grpc(importing, "bare", ("features", "FP32", features), "scores")
+
+    assert np.array(output["data"]).reshape(output["shape"]) == pytest.approx(expected, abs=1e-5)
+    assert spoken == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_torch_script_without_its_inputs_is_refused_with_the_option_to_give(importing: ServerProcess) -> None:
