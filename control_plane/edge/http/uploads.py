@@ -46,7 +46,7 @@ async def received_import(
 
     Raises: InvalidRequest, Unsupported, Unavailable (disk full).
     """
-    is_upload = request.headers.get("content-type", "").startswith("multipart/form-data")
+    is_upload = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
     if is_upload == (file_path is not None):
         raise InvalidRequest(f"send either the query parameter file_path or a multipart field named {FIELD!r}")
     if file_path is not None:

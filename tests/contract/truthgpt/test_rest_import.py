@@ -124,6 +124,13 @@ async def test_t_rest_15_an_upload_reaches_the_repository_whole_and_is_gone_afte
     assert not publication.source.exists()
 
 
+async def test_t_rest_15_the_content_type_may_be_written_in_any_case(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    content = b'--xYzZY\r\nContent-Disposition: form-data; name="file"; filename="m.onnx"\r\n\r\nx\r\n--xYzZY--\r\n'
+    headers = {**http.admin, "Content-Type": "Multipart/Form-Data; boundary=xYzZY"}
+    assert (await http.client.post("/models/own/import", content=content, headers=headers)).status_code == 200
+
+
 async def test_t_rest_15_a_file_of_no_known_kind_is_refused_with_the_job_s_id(serve_http: ServeHttp) -> None:
     http = await serve_http()
     reply = await http.client.post("/models/own/import", files={"file": ("x.exe", b"x")}, headers=http.admin)
