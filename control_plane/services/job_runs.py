@@ -85,4 +85,6 @@ async def to_its_end(work: Awaitable[T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # asked for, or asyncio logs that nobody did
         raise
