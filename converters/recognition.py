@@ -73,8 +73,8 @@ def _hugging_face(folder: Path) -> Artifact:
         if pattern.fullmatch(name):
             return Artifact(kind, folder, Facts())
     raise UnsupportedSource(
-        f"the architecture {name or 'that config.json does not name'!r} is not supported: causal language models, "
-        "sequence classifiers and text encoders are",
+        (f"the architecture {name[:100]!r} is not supported: " if name else "config.json names no architectures; ")
+        + "causal language models, sequence classifiers and text encoders can be imported",
         architecture=name,
     )
 

@@ -30,8 +30,7 @@ def max_difference(expected: Array, found: Array) -> float:
     alike = ~np.isfinite(expected) & (expected == found)
     expected, found = np.where(alike, 0, expected), np.where(alike, 0, found)
     with np.errstate(invalid="ignore"):  # infinities of both signs
-        difference = np.abs(found - expected).max(initial=0.0)
-    return float(difference / max(1.0, float(np.abs(expected).max(initial=0.0))))
+        return float(np.abs(found - expected).max(initial=0.0) / max(1.0, np.abs(expected).max(initial=0.0)))
 
 
 def same_choice(expected: Array, found: Array) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -74,7 +75,9 @@ class GraphEncoder:
 
 def sample_texts() -> list[str]:
     """From a word or two to more than any encoder takes, in an order that mixes the lengths."""
-    cut = [text[: len(text) * (number % _CUTS + 1) // _CUTS] for number, text in enumerate(sentences(_SENTENCES))]
+    cut = [
+        text[: len(text) * (number % _CUTS + 1) // _CUTS] for number, text in enumerate(islice(sentences(), _SENTENCES))
+    ]
     return [*cut, *sources(_SOURCES)]
 
 

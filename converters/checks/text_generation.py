@@ -45,7 +45,7 @@ def windows(made: Artifact, decoder: Decoder) -> list[TokenIds]:
     tokenizer = Tokenizer.from_file(str(made.directory / "tokenizer.json"))
     tokenizer.no_truncation()
     stream: list[int] = []
-    for sentence in sentences(count * tokens):
+    for sentence in sentences():
         stream += tokenizer.encode(sentence).ids
         if len(stream) >= count * tokens:
             break

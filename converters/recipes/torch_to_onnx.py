@@ -6,6 +6,7 @@ through the exporter of their own.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from converters.recipe import Parameter, Recipe, Refused, Step
 from converters.samples.tensors import AXIS, BATCH, DTYPES, sample
 
 _BATCH_AXIS = "batch"
+# What numpy and torch both take, and 2 GiB of random numbers.
+_AXES_MAX, _VALUES_MAX = 32, 2**28
 _HOW = "give each with --input NAME:DATATYPE:SHAPE, as in --input x:FP32:-1,16 (-1: chosen by the caller)"
 # The symbols torch.export gives to free axes.
 _SYMBOL = re.compile(r"\b[a-z]{1,4}\d+\b")
@@ -71,6 +74,11 @@ def check_inputs(inputs: Sequence[TensorFact], arguments: Sequence[str]) -> None
             raise Refused(f"the input {fact.name} must have one of the types {', '.join(DTYPES)}, not {fact.datatype}")
         if not fact.shape or any(size < 1 and size != -1 for size in fact.shape):
             raise Refused(f"the shape of input {fact.name} must be sizes of at least 1, or -1; got {list(fact.shape)}")
+        if len(fact.shape) > _AXES_MAX or math.prod(AXIS if size == -1 else size for size in fact.shape) > _VALUES_MAX:
+            raise Refused(
+                f"the input {fact.name} is too large to be tried: at most {_AXES_MAX} sizes and {_VALUES_MAX} values "
+                f"are, with {AXIS} for each -1"
+            )
 
 
 def _axes(run_module: Any, inputs: Sequence[TensorFact]) -> tuple[dict[str, dict[int, str]], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def _texts(source: Artifact, inputs: tuple[TensorFact, ...], count: int) -> Iter
     limit = read_facts(source.directory).max_tokens
     tokenizer = Tokenizer.from_file(str(_existing(source.directory / TOKENIZER)))
     tokenizer.enable_truncation(limit)
-    for text in sentences(count):
+    for text in islice(sentences(), count):
         encoding = tokenizer.encode(text)
         known = {
             "input_ids": encoding.ids,

@@ -14,10 +14,14 @@ from pathlib import Path
 _LENGTH_MIN, _LENGTH_MAX = 80, 600
 
 
-def sentences(count: int) -> list[str]:
-    """Prose: paragraphs of docstrings, the first `count` of a fixed order; no more modules are read than that takes."""
-    paragraphs = (paragraph for text in _modules() for paragraph in _paragraphs(text))
-    return list(islice(dict.fromkeys(islice(paragraphs, 2 * count)), count))
+def sentences() -> Iterator[str]:
+    """Prose: paragraphs of docstrings in a fixed order, each once. No more modules are read than are asked for."""
+    seen: set[str] = set()
+    for text in _modules():
+        for paragraph in _paragraphs(text):
+            if paragraph not in seen:
+                seen.add(paragraph)
+                yield paragraph
 
 
 def sources(count: int) -> list[str]:

@@ -34,7 +34,7 @@ def runner(module: Any, in_spec: Any = None) -> Run:
         try:
             with torch.inference_mode():
                 answer = module(*args, **kwargs)
-        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
+        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError, torch.jit.Error) as error:
             raise Refused(f"the module does not take such inputs: {_reason(error)}") from error
         outputs = pytree.tree_leaves(answer)
         if not outputs or not all(isinstance(output, torch.Tensor) for output in outputs):
@@ -47,5 +47,5 @@ def runner(module: Any, in_spec: Any = None) -> Run:
 
 def _reason(error: BaseException) -> str:
     """TorchScript tells where in the program it failed first, and what failed last."""
-    lines = [line for line in str(error).splitlines() if "Error: " in line]
+    lines = [line for line in str(error).splitlines() if "Error: " in line or "Exception: " in line]
     return lines[-1].strip()[:300] if lines else first_line(error)

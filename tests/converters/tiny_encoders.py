@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def _tokenizer(family: Family) -> Tokenizer:
 
 
 def _text() -> Iterable[str]:
-    return sentences(60)
+    return islice(sentences(), 60)
 
 
 def _wordpiece(family: Family) -> Tokenizer:
