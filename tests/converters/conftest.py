@@ -4,4 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import pytest
+
 collect_ignore_glob = [] if find_spec("torch") else ["*.py"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Threads wait longer for each other than models of this size compute."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -18,6 +18,14 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "model_repository" / "stdlib-coder"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Threads wait longer for each other than models of this size compute."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def files() -> list[SourceFile]:
     """The training code itself: some Python text that is always there."""

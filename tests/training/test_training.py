@@ -14,6 +14,8 @@ from training.optimizer import rate_share
 from training.train import Corpus, Trainer
 from training.windows import Reader, loosen_spaces, token_stream
 
+STOPPED_AT = 9
+
 
 @pytest.fixture(scope="module")
 def corpus(files: list[SourceFile], tokenizer: Tokenizer) -> Corpus:
@@ -23,24 +25,28 @@ def corpus(files: list[SourceFile], tokenizer: Tokenizer) -> Corpus:
     return Corpus(Reader(streams, seed=0), Reader(loose, seed=0), held_out=streams[0])
 
 
+@pytest.fixture(scope="module")
+def whole(corpus: Corpus) -> list[float]:
+    return losses(Trainer(RUN, corpus, compiled=False), RUN.steps)
+
+
 def losses(trainer: Trainer, steps: int) -> list[float]:
     return [trainer.advance() for _ in range(steps)]
 
 
-def test_the_same_seed_trains_the_same_model(corpus: Corpus) -> None:
-    first = losses(Trainer(RUN, corpus, compiled=False), RUN.steps)
-    assert losses(Trainer(RUN, corpus, compiled=False), RUN.steps) == first
-    assert first[-1] < first[0]
-
-
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(corpus: Corpus, tmp_path: Path) -> None:
-    whole = losses(Trainer(RUN, corpus, compiled=False), RUN.steps)
+def test_the_same_seed_trains_the_same_model_though_it_was_stopped(
+    corpus: Corpus, whole: list[float], tmp_path: Path
+) -> None:
     stopped = Trainer(RUN, corpus, compiled=False)
-    losses(stopped, 9)
+    assert losses(stopped, STOPPED_AT) == whole[:STOPPED_AT]
     stopped.save(tmp_path / "checkpoint.pt")
     later = Trainer(RUN, corpus, compiled=False)
     later.resume(tmp_path / "checkpoint.pt")
-    assert losses(later, RUN.steps - 9) == pytest.approx(whole[9:])
+    assert losses(later, RUN.steps - STOPPED_AT) == pytest.approx(whole[STOPPED_AT:])
+
+
+def test_training_learns(whole: list[float]) -> None:
+    assert whole[-1] < whole[0]
 
 
 def test_the_last_steps_read_whole_contexts() -> None:
