@@ -64,9 +64,13 @@ def element_count(shape: Sequence[int]) -> int:
 
 def pack(name: str, datatype: str, shape: Sequence[int], values: Sequence[Any]) -> Tensor:
     """A tensor from JSON values, flat or nested row by row. Raises InvalidRequest where they do not fit."""
-    flat = list(_flattened(values))
-    _check_count(name, shape, len(flat))
-    return Tensor(name, datatype, tuple(shape), _raw(name, datatype, flat))
+    return pack_flat(name, datatype, shape, list(_flattened(values)))
+
+
+def pack_flat(name: str, datatype: str, shape: Sequence[int], values: Sequence[Any]) -> Tensor:
+    """As `pack`, of values that are not nested."""
+    _check_count(name, shape, len(values))
+    return Tensor(name, datatype, tuple(shape), _raw(name, datatype, values))
 
 
 def unpack(tensor: Tensor) -> list[Any]:
@@ -116,7 +120,7 @@ def _flattened(values: Sequence[Any]) -> Iterator[Any]:
             yield value
 
 
-def _raw(name: str, datatype: str, flat: list[Any]) -> bytes:
+def _raw(name: str, datatype: str, flat: Sequence[Any]) -> bytes:
     try:
         if datatype == BYTES:
             return _pack_bytes([value.encode() for value in flat])

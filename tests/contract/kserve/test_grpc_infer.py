@@ -10,6 +10,7 @@ import pytest
 from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, serialize_byte_tensor
 
+from control_plane.dialects.kserve.grpc_mapping import TYPED_VALUES_MAX
 from control_plane.pb.inference import messages as pb
 from tests.contract.kserve.conftest import ServedGrpc, ServeGrpc
 from tests.doubles.repository import tensor_revision
@@ -171,6 +172,13 @@ async def test_x_ks_06_values_come_raw_or_typed_but_not_both(served_grpc: Served
     request.raw_input_contents.append(b"\0" * 16)
     code, said = await refusal(served_grpc, request)
     assert (code, "not in both" in said) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+
+
+async def test_x_ks_06_more_than_a_million_typed_values_are_to_come_raw(served_grpc: ServedGrpc) -> None:
+    count = TYPED_VALUES_MAX + 1
+    request = message(datatype="BOOL", shape=[count], contents={"bool_contents": [True] * count})
+    code, said = await refusal(served_grpc, request)
+    assert (code, "raw_input_contents" in said) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
 
 
 async def test_x_ks_06_a_parameter_is_a_value_of_64_bits(served_grpc: ServedGrpc) -> None:
