@@ -142,6 +142,12 @@ class Imports:
                 "from",
                 field="precision",
             )
+        if source_format is not SourceFormat.TORCH and run.job.parameters["inputs"]:
+            raise InvalidRequest(
+                f"only a TorchScript file is told its inputs; a source of the format {source_format.value} says them "
+                "itself: leave input out",
+                field="input",
+            )
         if not source_format.must_be_converted and precision is None:
             return None
         await self._converter.prepare(part_of(run, _RECEIVED, _PREPARED))

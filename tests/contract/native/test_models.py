@@ -116,6 +116,19 @@ async def test_x_life_02_a_precision_has_the_model_converted(serve_http: ServeHt
     assert request["inputs"] == [{"name": "x", "datatype": "FP32", "shape": (-1, 16)}]
 
 
+async def test_x_life_02_inputs_of_what_says_its_own_are_refused_instead_of_ignored(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    reply = await http.client.post(
+        "/native/v1/models/own/revisions?input=x:FP32:-1,16",
+        files={"file": ("m.onnx", b"weights")},
+        headers=http.admin,
+    )
+    job = await http.world.services.jobs.wait(reply.json()["job_id"])
+    assert job.failure is not None
+    assert job.failure.code == "INVALID_REQUEST"
+    assert "leave input out" in job.failure.message
+
+
 async def test_x_life_02_another_configuration_is_a_new_revision_that_is_not_loaded(serve_http: ServeHttp) -> None:
     http = await serve_http()
     reply = await http.client.post(
