@@ -71,6 +71,10 @@ REFUSALS: dict[str, tuple[Damage, str]] = {
         config(architectures=["BloomForCausalLM"], model_type="bloom"),
         "the architecture BloomForCausalLM is not supported; language models of these architectures are: .*Llama",
     ),
+    "no architecture": (
+        config(architectures=[]),
+        r"^config\.json names no architectures; causal language models, sequence classifiers and text encoders can be",
+    ),
     "code of its own": (config(auto_map=MAPPED), r"asks for code of its own \(auto_map\)"),
     "a contradiction": (config(model_type="mistral"), "LlamaForCausalLM has the model_type 'llama', not 'mistral'"),
     "quantized weights": (config(quantization_config={"quant_method": "gptq"}), "quantized already"),

@@ -110,6 +110,8 @@ def test_a_script_without_described_inputs_is_told_how_to_describe_them(tmp_path
         ((TensorFact("x y", "FP32", (-1, 16)),), "must be a word"),
         ((TensorFact("x", "FP32", (-1, 17)),), "does not take such inputs.*17"),
         ((TensorFact("x", "INT64", (-1, 16)),), "does not take such inputs"),
+        ((TensorFact("x", "FP32", (9_999_999_999, 16)),), "too large to be tried"),
+        ((TensorFact("x", "FP32", (1,) * 100),), "at most 32 sizes"),
     ],
 )
 def test_inputs_that_a_script_cannot_take_are_refused(
@@ -117,6 +119,18 @@ def test_inputs_that_a_script_cannot_take_are_refused(
 ) -> None:
     with pytest.raises(Refused, match=reason):
         convert(save_script(seeded(Mlp), tmp_path / "mlp.pt"), tmp_path / "work", inputs=inputs)
+
+
+class Choosy(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dim() == 2:
+            raise Exception("three axes are wanted")
+        return x
+
+
+def test_a_script_that_raises_is_quoted(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"does not take such inputs.*three axes are wanted"):
+        convert(save_script(Choosy(), tmp_path / "m.pt"), tmp_path / "work", inputs=(X,))
 
 
 class Sorted(nn.Module):
