@@ -29,6 +29,7 @@ class JobKind(StrEnum):
     IMPORT = "import"  # a model from somewhere into the repository
     EXPORT = "export"  # a revision out of it, as one file
     CONFIGURE = "configure"  # a new revision of the same files with another configuration
+    OPTIMIZE = "optimize"  # a new revision that is faster or smaller, measured beside its baseline
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,8 @@ class ModelFilter:
 class LoadOptions:
     """What a load may set. None leaves the revision's own value; anything set makes a new revision.
 
-    Units: `timeout_s` seconds, `queue_delay_us` microseconds.
+    Units: `timeout_s` seconds, `queue_delay_us` microseconds. Of onnxruntime's sessions: `threads` (0: one a core),
+    `spinning` (a thread that waits keeps its core), `memory_arena`. `max_batch_tokens`: a text encoder's.
     """
 
     timeout_s: float = 300
@@ -198,7 +199,20 @@ class LoadOptions:
     instance_count: int | None = None
     max_batch_size: int | None = None
     queue_delay_us: int | None = None
+    threads: int | None = None
+    spinning: bool | None = None
+    memory_arena: bool | None = None
+    max_batch_tokens: int | None = None
 
     @property
     def changes_config(self) -> bool:
-        return any(value is not None for value in (self.instance_count, self.max_batch_size, self.queue_delay_us))
+        changes = (
+            self.instance_count,
+            self.max_batch_size,
+            self.queue_delay_us,
+            self.threads,
+            self.spinning,
+            self.memory_arena,
+            self.max_batch_tokens,
+        )
+        return any(value is not None for value in changes)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from control_plane.ports.conversion import Conversion, Converter, Progress, RecipeStatus, Report
+from control_plane.ports.conversion import (
+    CandidatePlan,
+    Conversion,
+    Converter,
+    ConverterCatalog,
+    LevelPlan,
+    Progress,
+    RecipeStatus,
+    Report,
+)
 from control_plane.ports.jobs import Durability, Step, Steps, Workflow, Workspaces
 from control_plane.ports.machine import Clock, Credentials, Gpu
+from control_plane.ports.optimization import Profile, Profiler, ProfileRequest, ScratchTriton, ScratchTritons
 from control_plane.ports.repository import ExportShelf, ModelRepository, OnnxInspector, OnnxModel, Publication
 from control_plane.ports.serving import Triton, TritonControl, TritonServer
 from control_plane.ports.state import Database, Events, JobStore, KeyStore, MetricStore, ModelStore
 
 __all__ = [
+    "CandidatePlan",
     "Clock",
     "Conversion",
     "Converter",
+    "ConverterCatalog",
     "Credentials",
     "Database",
     "Durability",
@@ -21,15 +33,21 @@ __all__ = [
     "Gpu",
     "JobStore",
     "KeyStore",
+    "LevelPlan",
     "MetricStore",
     "ModelRepository",
     "ModelStore",
     "OnnxInspector",
     "OnnxModel",
+    "Profile",
+    "ProfileRequest",
+    "Profiler",
     "Progress",
     "Publication",
     "RecipeStatus",
     "Report",
+    "ScratchTriton",
+    "ScratchTritons",
     "Step",
     "Steps",
     "Triton",

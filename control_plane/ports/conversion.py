@@ -9,6 +9,8 @@ from typing import Protocol
 
 from control_plane.domain.jobs import JsonObject
 from control_plane.domain.models import Description
+from control_plane.domain.optimization import Accuracy
+from control_plane.domain.tensors import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,41 @@ class RecipeStatus:
     summary: str
     available: bool
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatePlan:
+    """One way to a better model that an optimization may try; see converters.contract.CandidateFact.
+
+    `steps`: `{recipe, parameters}` each. `settings`: fields of LoadOptions.
+    """
+
+    name: str
+    takes: tuple[str, ...]
+    graph: str
+    steps: tuple[JsonObject, ...]
+    settings: JsonObject
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPlan:
+    """What an optimization level adds to the one before; see converters.contract.LevelFact."""
+
+    name: str
+    summary: str
+    min_accuracy: float | None
+    candidates_max: int | None
+    candidates: tuple[CandidatePlan, ...]
+    search: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class ConverterCatalog:
+    """`levels`: from the lowest to the highest."""
+
+    recipes: tuple[RecipeStatus, ...]
+    levels: tuple[LevelPlan, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +97,10 @@ class Converter(Protocol):
         Interrupted, it leaves no child behind; called again, it goes on after the last finished step.
         """
 
-    async def catalog(self) -> Sequence[RecipeStatus]: ...
+    async def sample(self, workspace: Path, request: JsonObject, report: Report) -> Sequence[tuple[Tensor, ...]]:
+        """Requests to measure a model with (`request`: converters.contract.SampleRequest as JSON)."""
+
+    async def evaluate(self, workspace: Path, request: JsonObject, report: Report) -> Accuracy:
+        """How alike two models answer (`request`: converters.contract.EvaluationRequest as JSON)."""
+
+    async def catalog(self) -> ConverterCatalog: ...

@@ -17,7 +17,7 @@ class Publication:
     """A Triton model directory to become a revision. `description` None: what the source says of itself.
 
     `is_own`: its files are on the repository's file system, checked and ours, and are linked; else they are received.
-    `conversion`: how they were made, for the manifest.
+    `conversion`: how they were made, for the manifest. `settings` change the configuration that it would have.
     """
 
     model: str
@@ -28,6 +28,7 @@ class Publication:
     description: Description | None = None
     conversion: JsonObject | None = None
     is_own: bool = False
+    settings: LoadOptions | None = None
 
 
 class ModelRepository(Protocol):
@@ -42,6 +43,14 @@ class ModelRepository(Protocol):
 
     async def publish(self, publication: Publication) -> Revision:
         """Stage, validate, hash, then rename into place. Raises InvalidRequest naming what is wrong; leaves nothing."""
+
+    async def stage(
+        self, source: Path, directory: str, description: Description, settings: LoadOptions, folder: Path
+    ) -> Signature:
+        """Lay `folder/directory` out for another Triton, linked to `source` (as of a Publication that is our own).
+
+        What is there already is replaced. Raises: InvalidRequest, Unsupported for settings that do not fit the model.
+        """
 
     async def derive(self, base: Revision, number: int, changes: LoadOptions, created_by: str) -> Revision:
         """A new revision of the same files (hard links) with another configuration."""

@@ -83,7 +83,8 @@ def test_the_contract_needs_nothing_but_the_standard_library() -> None:
         "print(*sorted(name for name in sys.modules if name.partition('.')[0] == 'converters'))"
     )
     ran = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == ["converters", "converters.contract"]
+    beyond = [name for name in ran.stdout.split() if not name.startswith("converters.contract")]
+    assert beyond == ["converters"]
 
 
 def test_both_sides_know_the_same_precisions() -> None:
