@@ -33,6 +33,7 @@ from control_plane.services.loading import Loader
 from control_plane.services.metering import Meter
 from control_plane.services.models import Machine, Models
 from control_plane.services.monitoring import Monitoring
+from control_plane.services.optimizations import Optimizations
 from control_plane.services.probing import Prober
 from control_plane.services.publishing import Publisher
 from control_plane.services.reconciliation import Reconciler
@@ -115,5 +116,8 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
             opened.push_async_callback(close)
         keep(opened, reconciler.watch(PROBE_INTERVAL_S), monitoring.watch())
         keep(opened, open_jobs(jobs, triton), forget_daily(jobs, events, exports), end_watches(health, events))
-        services = Services(access, models, catalog, inference, health, jobs, imports, exports, events, monitoring)
+        optimizations = Optimizations(jobs, catalog, publisher, converter, workspaces, root)
+        services = Services(
+            access, models, catalog, inference, health, jobs, imports, exports, events, monitoring, optimizations
+        )
         yield Product(services, state.path, triton, admin_key)

@@ -61,6 +61,12 @@ class ModelNotFound(NotFound):
     code = "MODEL_NOT_FOUND"
 
 
+class OptimizationNotFound(NotFound):
+    """No optimization of that id."""
+
+    code = "OPTIMIZATION_NOT_FOUND"
+
+
 class MethodNotAllowed(DomainError):
     """The route exists, but not with this verb. Details: `allowed`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -65,8 +66,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs a list holds; None and empty mean any."""
+    """Which jobs a list holds; None and empty mean any. `parameters`: texts that theirs have."""
 
     kind: JobKind | None = None
     model: str | None = None
     states: frozenset[JobState] = frozenset()
+    parameters: Mapping[str, str] = field(default_factory=dict)

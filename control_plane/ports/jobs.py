@@ -53,7 +53,7 @@ class Workspaces(Protocol):
         """A folder of that name in it, without what an interrupted run left there."""
 
     def clean(self, job_id: str) -> None:
-        """Delete all that is large; the log and `reproduce.sh` stay until `delete`."""
+        """Delete all that is large; the log, the evidence and `reproduce.sh` stay until `delete`."""
 
     def delete(self, job_id: str) -> None: ...
 
@@ -61,3 +61,6 @@ class Workspaces(Protocol):
         """The jobs that have a folder."""
 
     def log_file(self, job_id: str) -> Path: ...
+
+    def evidence_file(self, job_id: str) -> Path:
+        """All that an optimization measured; kept as long as the log."""

@@ -14,6 +14,7 @@ from control_plane.services.inference import InferenceService
 from control_plane.services.jobs import JobService
 from control_plane.services.models import Models
 from control_plane.services.monitoring import Monitoring
+from control_plane.services.optimizations import Optimizations
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +29,4 @@ class Services:
     exports: Exports
     events: Events
     monitoring: Monitoring
+    optimizations: Optimizations

@@ -136,5 +136,8 @@ class TemporaryWorkspaces:
     def ids(self) -> Sequence[str]:
         return sorted(path.name for path in self.root.iterdir())
 
+    def evidence_file(self, job_id: str) -> Path:
+        return self.root / job_id / "evidence.json"
+
     def log_file(self, job_id: str) -> Path:
         return self.root / job_id / "log.txt"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from control_plane.domain.errors import InvalidRequest, Unavailable
 
-LOG = "log.txt"
-KEPT = {LOG, "reproduce.sh", "job.json"}  # what a job leaves for people, until it is forgotten
-_ID = re.compile(r"job_[0-9A-Z]{26}")
+LOG, EVIDENCE = "log.txt", "evidence.json"
+KEPT = {LOG, EVIDENCE, "reproduce.sh", "job.json"}  # what a job leaves for people, until it is forgotten
+_ID = re.compile(r"(job|opt)_[0-9A-Z]{26}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -59,6 +59,9 @@ class LocalWorkspaces:
 
     def log_file(self, job_id: str) -> Path:
         return self._folder(job_id) / LOG
+
+    def evidence_file(self, job_id: str) -> Path:
+        return self._folder(job_id) / EVIDENCE
 
     def _folder(self, job_id: str) -> Path:
         if not _ID.fullmatch(job_id):

@@ -82,6 +82,7 @@ def _conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
         conditions.append(jobs.c.model == wanted.model)
     if wanted.states:
         conditions.append(jobs.c.state.in_(sorted(state.value for state in wanted.states)))
+    conditions += [jobs.c.parameters[name].as_string() == value for name, value in wanted.parameters.items()]
     return conditions
 
 

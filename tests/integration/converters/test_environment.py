@@ -172,11 +172,12 @@ async def test_a_package_that_cannot_be_imported_is_no_environment(
 
 async def test_leaving_in_the_middle_leaves_nothing(environment: MadeEnvironment, tmp_path: Path) -> None:
     begun = asyncio.Event()
+    before = set(psutil.Process().children(recursive=True))  # a Triton of other tests
     at_pip: list[psutil.Process] = []
 
     def report(progress: Progress) -> None:
         if progress.message.startswith("collecting") and not begun.is_set():
-            at_pip.extend(psutil.Process().children(recursive=True))
+            at_pip.extend(set(psutil.Process().children(recursive=True)) - before)
             begun.set()
 
     making = asyncio.create_task(environment.prepare(report))

@@ -1,0 +1,97 @@
+"""Optimizations as callers see them: asked for, listed, explained, cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from ulid import ULID
+
+from control_plane.domain.access import Principal
+from control_plane.domain.errors import InvalidRequest, NotFound, OptimizationNotFound
+from control_plane.domain.jobs import Job, JobFilter, JobKind, JsonObject
+from control_plane.domain.optimization import Level, OptimizationOptions
+from control_plane.domain.paging import Page, Paged
+from control_plane.ports import Converter, ConverterCatalog, Workspaces
+from control_plane.services.catalog import Catalog
+from control_plane.services.imports import locate
+from control_plane.services.jobs import JobService, NewJob
+from control_plane.services.publishing import Publisher
+
+
+class Optimizations:
+    """Each is a job of the kind `optimize`, whose id begins with `opt_`; `services/optimizing.py` is its workflow.
+
+    `Job.parameters`: the fields of OptimizationOptions, `revision` (the number that is optimized) and
+    `ignored_parameters`. `Job.result`: what T-REST-13 shows beside the job's own fields.
+    """
+
+    def __init__(
+        self,
+        jobs: JobService,
+        catalog: Catalog,
+        publisher: Publisher,
+        converter: Converter,
+        workspaces: Workspaces,
+        import_root: Path | None,
+    ) -> None:
+        self._jobs, self._catalog, self._publisher = jobs, catalog, publisher
+        self._converter, self._workspaces, self._import_root = converter, workspaces, import_root
+
+    async def submit(
+        self, reference: str, options: OptimizationOptions, ignored: tuple[str, ...], caller: Principal | None
+    ) -> Job:
+        """Queued when this returns.
+
+        Raises: ModelNotFound, InvalidRequest, NotPermitted, Unsupported for what can be told at once.
+        """
+        self._publisher.require_own_repository("optimize")
+        revision = self._catalog.resolve(reference).revision
+        if revision.description.is_internal:
+            raise InvalidRequest(f"model {revision.model!r} is a part of the product and is not optimized")
+        if options.baseline is not None:
+            baseline = self._catalog.resolve(options.baseline).revision
+            if baseline.model != revision.model or baseline.backend != revision.backend:
+                raise InvalidRequest(
+                    f"baseline must be a revision of {revision.model!r} on the same backend, got {options.baseline!r}",
+                    field="baseline",
+                )
+            options = replace(options, baseline=f"{baseline.model}:{baseline.number}")
+        if options.eval_data is not None and not await asyncio.to_thread(
+            locate(self._import_root, options.eval_data).is_file
+        ):
+            raise InvalidRequest(f"eval_data: there is no file {options.eval_data!r} below the import root")
+        parameters: JsonObject = {**asdict(options), "revision": revision.number, "ignored_parameters": list(ignored)}
+        return await self._jobs.submit(NewJob(f"opt_{ULID()}", JobKind.OPTIMIZE, revision.model, parameters), caller)
+
+    async def get(self, optimization_id: str) -> Job:
+        """Raises OptimizationNotFound."""
+        try:
+            job = await self._jobs.get(optimization_id)
+        except NotFound:
+            job = None
+        if job is None or job.kind is not JobKind.OPTIMIZE:
+            raise OptimizationNotFound(f"no optimization {optimization_id[:100]!r}")
+        return job
+
+    async def list(self, wanted: JobFilter, page: Page, level: Level | None = None) -> Paged[Job]:
+        """Newest first."""
+        parameters = {} if level is None else {"level": level.value}
+        return await self._jobs.list(replace(wanted, kind=JobKind.OPTIMIZE, parameters=parameters), page)
+
+    async def cancel(self, optimization_id: str, caller: Principal) -> Job:
+        """Returns when its work has ended and nothing of it is left. Raises OptimizationNotFound, Conflict."""
+        return await self._jobs.cancel((await self.get(optimization_id)).id, caller)
+
+    async def evidence(self, optimization_id: str) -> Path:
+        """The file with all that was measured. Raises OptimizationNotFound; NotFound while there is none."""
+        job = await self.get(optimization_id)
+        file = self._workspaces.evidence_file(job.id)
+        if not await asyncio.to_thread(file.is_file):
+            raise NotFound(f"optimization {job.id} has no evidence (yet)")
+        return file
+
+    async def catalog(self) -> ConverterCatalog:
+        """Levels and recipes, and why what is not available here is not."""
+        return await self._converter.catalog()
