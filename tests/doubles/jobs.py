@@ -104,6 +104,7 @@ def _matches(job: Job, wanted: JobFilter) -> bool:
         wanted.kind in (None, job.kind)
         and wanted.model in (None, job.model)
         and (not wanted.states or job.state in wanted.states)
+        and all(job.parameters.get(name) == text for name, text in wanted.parameters.items())
     )
 
 
@@ -127,7 +128,7 @@ class TemporaryWorkspaces:
 
     def clean(self, job_id: str) -> None:
         for path in (self.root / job_id).glob("*"):
-            if path.name not in ("log.txt", "reproduce.sh"):
+            if path.name not in ("log.txt", "evidence.json", "reproduce.sh", "job.json"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def delete(self, job_id: str) -> None:

@@ -136,6 +136,25 @@ async def test_jobs_are_listed_newest_first_filtered_and_in_pages(kept: Kept) ->
     assert await ids(JobFilter(kind=JobKind.EXPORT)) == ([], 0)
 
 
+async def test_jobs_are_found_by_the_texts_of_their_parameters(kept: Kept) -> None:
+    levels = {"job_1": "basic", "job_2": "master", "job_3": 'mas"ter', "job_4": None}
+    for name, level in levels.items():
+        await add(kept, replace(QUEUED, id=name, parameters={"level": level, "objective": "latency", "batch_size": 1}))
+    await add(kept, replace(QUEUED, id="job_5", parameters={}))
+
+    async def ids(**parameters: str) -> list[str]:
+        listed = await kept.store.list(JobFilter(parameters=parameters), Page())
+        assert listed.total == len(listed.items)
+        return [job.id for job in listed.items]
+
+    assert await ids(level="master") == ["job_2"]
+    assert await ids(level='mas"ter') == ["job_3"]
+    assert await ids(objective="latency", level="basic") == ["job_1"]
+    assert await ids(objective="memory", level="basic") == []
+    assert await ids(level="None") == await ids(level="null") == await ids(level="' or '1'='1") == []
+    assert await ids(objective="latency") == ["job_4", "job_3", "job_2", "job_1"]
+
+
 async def test_what_is_unfinished_is_told_oldest_first(kept: Kept) -> None:
     later, over = replace(QUEUED, id="job_2", created_at=NOON + timedelta(seconds=1)), replace(QUEUED, id="job_3")
     await add(kept, QUEUED, later, over)

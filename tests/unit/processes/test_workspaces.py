@@ -23,6 +23,7 @@ def workspaces(request: pytest.FixtureRequest, tmp_path: Path) -> Workspaces:
 def fill(folder: Path) -> None:
     (folder / "log.txt").write_text("said")
     (folder / "reproduce.sh").write_text("#!/bin/sh")
+    (folder / "evidence.json").write_text("{}")
     (folder / "model" / "deep").mkdir(parents=True)
     (folder / "model" / "deep" / "weights").write_bytes(bytes(100))
     (folder / "upload.zip").write_bytes(bytes(100))
@@ -40,7 +41,9 @@ def test_clean_leaves_what_a_person_may_want_to_read(workspaces: Workspaces) -> 
     fill(workspaces.create(OTHER))
     workspaces.clean(JOB)
     workspaces.clean(JOB)
-    assert sorted(path.name for path in workspaces.create(JOB).iterdir()) == ["log.txt", "reproduce.sh"]
+    left = sorted(path.name for path in workspaces.create(JOB).iterdir())
+    assert left == ["evidence.json", "log.txt", "reproduce.sh"]
+    assert workspaces.evidence_file(JOB).read_text() == "{}"
     assert (workspaces.create(OTHER) / "model" / "deep" / "weights").exists()
 
 
