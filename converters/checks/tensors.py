@@ -72,7 +72,8 @@ def _open_graph(graph: Path) -> Run:
 def _inputs(facts: Sequence[TensorFact], request: ConversionRequest, *, is_exact: bool) -> list[dict[str, Any]]:
     if request.calibration:
         rows = calibration_rows(Path(request.calibration), facts)
-        few = {name: array[:_CALIBRATION_ROWS_MAX] for name, array in rows.items()}
+        # The last ones: calibration looks at the first.
+        few = {name: array[-_CALIBRATION_ROWS_MAX:] for name, array in rows.items()}
         return list(batches(few, facts, _CALIBRATION_BATCH))
     sizes = _BATCHES if is_exact else _BATCHES + _MORE_BATCHES
     return [sample(facts, batch, seed=number) for number, batch in enumerate(sizes)]

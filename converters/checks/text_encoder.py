@@ -13,7 +13,7 @@ from converters.formats import GRAPHS, Artifact
 from converters.onnx_graphs.files import attempt
 from converters.onnx_graphs.sessions import open_session
 from converters.recipe import OutOfTolerance
-from converters.samples.texts import sentences, sources
+from converters.samples.texts import Part, sentences, sources
 from converters.text_encoders.files import CLASSIFICATION, TOKENIZER, EncoderFacts, read_facts
 
 _SENTENCES, _SOURCES, _BATCH = 104, 8, 8
@@ -75,10 +75,9 @@ class GraphEncoder:
 
 def sample_texts() -> list[str]:
     """From a word or two to more than any encoder takes, in an order that mixes the lengths."""
-    cut = [
-        text[: len(text) * (number % _CUTS + 1) // _CUTS] for number, text in enumerate(islice(sentences(), _SENTENCES))
-    ]
-    return [*cut, *sources(_SOURCES)]
+    chosen = islice(sentences(Part.EVALUATION), _SENTENCES)
+    cut = [text[: len(text) * (number % _CUTS + 1) // _CUTS] for number, text in enumerate(chosen)]
+    return [*cut, *sources(_SOURCES, Part.EVALUATION)]
 
 
 def _source(original: Artifact, made: Artifact, facts: EncoderFacts) -> Callable[[Sequence[str]], Array]:

@@ -12,7 +12,7 @@ from converters.checks.measures import Measure, max_difference, same_choice
 from converters.checks.results import FP32_DIFFERENCE_MAX, Check
 from converters.formats import Artifact, Format
 from converters.recipe import OutOfTolerance
-from converters.samples.texts import sentences
+from converters.samples.texts import Part, sentences
 
 _POSITIONS_MIN = 100
 _AGREEMENT_MIN = 0.999
@@ -45,7 +45,7 @@ def windows(made: Artifact, decoder: Decoder) -> list[TokenIds]:
     tokenizer = Tokenizer.from_file(str(made.directory / "tokenizer.json"))
     tokenizer.no_truncation()
     stream: list[int] = []
-    for sentence in sentences():
+    for sentence in sentences(Part.EVALUATION):
         stream += tokenizer.encode(sentence).ids
         if len(stream) >= count * tokens:
             break

@@ -11,7 +11,7 @@ from converters.contract import TensorFact
 from converters.formats import Artifact, Format
 from converters.recipe import Refused, Step
 from converters.samples.tensors import DTYPES, batches, calibration_rows
-from converters.samples.texts import sentences
+from converters.samples.texts import Part, sentences
 
 _BATCH = 8
 
@@ -40,7 +40,7 @@ def _texts(source: Artifact, inputs: tuple[TensorFact, ...], count: int) -> Iter
     limit = read_facts(source.directory).max_tokens
     tokenizer = Tokenizer.from_file(str(_existing(source.directory / TOKENIZER)))
     tokenizer.enable_truncation(limit)
-    for text in islice(sentences(), count):
+    for text in islice(sentences(Part.TUNING), count):
         encoding = tokenizer.encode(text)
         known = {
             "input_ids": encoding.ids,

@@ -1,37 +1,63 @@
 """Text to try models on, without any file to ship: the documentation strings of the Python standard library.
 
-Deterministic for one version of Python; which one it was stands in the record of each conversion (`tools`).
+Deterministic for one version of Python; which one it was stands in the record of each conversion (`tools`). What a
+model is tuned on is never what it is judged on, so the modules are split in two by a hash of their names.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import sysconfig
 from collections.abc import Iterator
+from enum import StrEnum
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
 _LENGTH_MIN, _LENGTH_MAX = 80, 600
+# Of 256 values of the hash: calibration wants 128 paragraphs, judging a few hundred and long texts besides.
+_TUNING_BUCKETS = 96
 
 
-def sentences() -> Iterator[str]:
+class Part(StrEnum):
+    """What a module's text may be used for."""
+
+    TUNING = "tuning"  # all that shapes a model: calibrated ranges, the search for layers that are sensitive
+    EVALUATION = "evaluation"  # all that judges one: the checks of a conversion, the accuracy of a candidate
+
+
+def sentences(part: Part = Part.TUNING) -> Iterator[str]:
     """Prose: paragraphs of docstrings in a fixed order, each once. No more modules are read than are asked for."""
     seen: set[str] = set()
-    for text in _modules():
+    if part is Part.EVALUATION:  # modules copy from each other
+        seen.update(_tuning_sentences())
+    for text in _modules(part):
         for paragraph in _paragraphs(text):
             if paragraph not in seen:
                 seen.add(paragraph)
                 yield paragraph
 
 
-def sources(count: int) -> list[str]:
+def sources(count: int, part: Part = Part.TUNING) -> list[str]:
     """Code: the beginnings of modules."""
-    return [text[:4000] for text in islice(_modules(), count)]
+    return [text[:4000] for text in islice(_modules(part), count)]
 
 
-def _modules() -> Iterator[str]:
+@cache
+def _tuning_sentences() -> frozenset[str]:
+    return frozenset(sentences(Part.TUNING))
+
+
+def part_of(module: str) -> Part:
+    bucket = hashlib.sha256(module.encode()).digest()[0]
+    return Part.TUNING if bucket < _TUNING_BUCKETS else Part.EVALUATION
+
+
+def _modules(part: Part) -> Iterator[str]:
     folder = Path(sysconfig.get_path("stdlib"))
-    return (path.read_text("utf-8", errors="ignore") for path in sorted(folder.glob("[a-z]*.py")))
+    chosen = (path for path in sorted(folder.glob("[a-z]*.py")) if part_of(path.stem) is part)
+    return (path.read_text("utf-8", errors="ignore") for path in chosen)
 
 
 def _paragraphs(text: str) -> Iterator[str]:
