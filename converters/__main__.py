@@ -78,9 +78,12 @@ def converted(job_file: Path, places: dict[str, str], emit: Callable[[Event], No
 
 
 def cataloged() -> Event:
-    from converters.catalog import catalog
+    from converters.ladder import BrokenLevel, catalog
 
-    return catalog()
+    try:
+        return catalog()
+    except BrokenLevel as error:
+        return Failed(str(error), "PROCESSING_FAILED")
 
 
 def private_stdout() -> TextIO:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from converters import recipes
-from converters.contract import Cataloged, RecipeFact
+from converters.contract import RecipeFact
 from converters.recipe import Recipe, Refused
 
 
@@ -31,8 +31,8 @@ def recipe_named(name: str) -> Recipe:
     return recipe
 
 
-def catalog() -> Cataloged:
-    return Cataloged(tuple(_fact(recipe) for _, recipe in sorted(all_recipes().items())))
+def recipe_facts() -> tuple[RecipeFact, ...]:
+    return tuple(_fact(recipe) for _, recipe in sorted(all_recipes().items()))
 
 
 def _fact(recipe: Recipe) -> RecipeFact:
