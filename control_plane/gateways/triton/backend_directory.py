@@ -5,10 +5,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from control_plane.gateways.triton.configuration import ENVIRONMENTS
 from control_plane.gateways.triton.installation import STUB, Installation, package_folder
 
 PYTHON_BACKEND = "python"
 OURS = "triton_backends"
+LIBRARY = "libtriton_python.so"
+# The library makes a folder for each backend and removes it only when the server ends in peace, which one with a
+# short exit timeout or a signal 9 does not: thousands would gather in /tmp. It takes the place from nowhere but its own
+# text, so our copy is given one as long, below the directory that the server works in; the end of its life empties it.
+_FIXED_PLACE, _OUR_PLACE = b"/tmp/python_env_", f"{ENVIRONMENTS}/life_".encode()
 
 
 def build_backend_directory(target: Path, installation: Installation) -> None:
@@ -38,6 +44,15 @@ def _python_backend(target: Path, installation: Installation) -> None:
         if source.is_file() and source.name != STUB:
             shutil.copy2(source, target / source.name)
     (target / STUB).symlink_to(installation.stub.resolve())
+    _keep_folders_below_us(target / LIBRARY)
+
+
+def _keep_folders_below_us(library: Path) -> None:
+    """A library that does not look as expected stays as it is."""
+    content = library.read_bytes()
+    if content.count(_FIXED_PLACE) == 1 and len(_FIXED_PLACE) == len(_OUR_PLACE):
+        library.unlink()  # the copy of a file that nobody may write, may not be written either
+        library.write_bytes(content.replace(_FIXED_PLACE, _OUR_PLACE))
 
 
 def _native(backends: Path) -> list[Path]:

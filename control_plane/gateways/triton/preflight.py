@@ -11,10 +11,11 @@ from pathlib import Path
 from control_plane.domain.errors import Unavailable, Unsupported
 from control_plane.domain.paths import is_safe_path
 from control_plane.gateways.processes.spawn import run_child
-from control_plane.gateways.triton import process_record, shared_memory
+from control_plane.gateways.triton import process_record
 from control_plane.gateways.triton.backend_directory import build_backend_directory
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.installation import Installation, libpython_remedy
+from control_plane.gateways.triton.leftovers import clean_up
 from control_plane.gateways.triton.selftest import install_probe
 from control_plane.gateways.triton.server_process import LOOPBACK, Ports, environment
 
@@ -80,6 +81,7 @@ def prepare_disk(config: TritonConfig, installation: Installation) -> None:
     left = process_record.reap(config.record)
     if left:
         log.warning("ended a Triton of an earlier life", extra={"pids": left})
-    shared_memory.clean(shared_memory.family_prefix(config.state_dir))
+    clean_up(config)
+    config.environments.mkdir()
     build_backend_directory(config.backends, installation)
     install_probe(config)

@@ -40,6 +40,7 @@ class ServerProcess:
 
     process: Process
     guard: Process
+    ports: Ports
     name: str
     environment: Mapping[str, str]
     log: Path
@@ -98,7 +99,7 @@ async def start(
             stderr=log,
         )
     process_record.write(config.record, process.pid, installation.server, prefix)
-    return ServerProcess(process, await guard_group(process.pid), name, env, config.log, log_start)
+    return ServerProcess(process, await guard_group(process.pid), ports, name, env, config.log, log_start)
 
 
 def command_line(

@@ -12,13 +12,16 @@ SEGMENTS = Path("/dev/shm")  # noqa: S108  (the place is the kernel's, and the n
 
 def family_prefix(state_dir: Path) -> str:
     """What the segments of every life of one state directory begin with."""
-    found = state_dir.stat()
-    digest = hashlib.sha256(f"{state_dir.resolve()}:{found.st_dev}:{found.st_ino}".encode()).hexdigest()
-    return f"tp{digest[:12]}_"
+    return f"tp{_digest(state_dir)}_"
 
 
-def life_prefix(state_dir: Path) -> str:
-    return f"{family_prefix(state_dir)}{secrets.token_hex(4)}_"
+def scratch_prefix(state_dir: Path) -> str:
+    """What those of all scratch servers of a state directory begin with: its own ones' names begin otherwise."""
+    return f"tp{_digest(state_dir)}s"
+
+
+def life_prefix(family: str) -> str:
+    return f"{family}{secrets.token_hex(4)}_"
 
 
 def segments(prefix: str) -> list[Path]:
@@ -30,3 +33,8 @@ def clean(prefix: str) -> None:
     for segment in segments(prefix):
         with contextlib.suppress(FileNotFoundError):
             segment.unlink()
+
+
+def _digest(state_dir: Path) -> str:
+    found = state_dir.stat()
+    return hashlib.sha256(f"{state_dir.resolve()}:{found.st_dev}:{found.st_ino}".encode()).hexdigest()[:12]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +13,6 @@ from tritonclient.grpc import service_pb2 as pb
 
 from control_plane.domain.errors import DomainError, EngineFailed, TimedOut, Unavailable
 from control_plane.domain.triton import TritonState, TritonStatus
-from control_plane.gateways.triton import server_process, shared_memory
 from control_plane.gateways.triton.board import Predicate, StateBoard
 from control_plane.gateways.triton.channel import Channel
 from control_plane.gateways.triton.configuration import TritonConfig
@@ -22,10 +20,10 @@ from control_plane.gateways.triton.control import Control
 from control_plane.gateways.triton.deaths import DeathWatch
 from control_plane.gateways.triton.executors import is_alive
 from control_plane.gateways.triton.failures import crashed
-from control_plane.gateways.triton.installation import find_installation
+from control_plane.gateways.triton.launching import launch
+from control_plane.gateways.triton.leftovers import clean_up
 from control_plane.gateways.triton.loads import LoadLedger
 from control_plane.gateways.triton.metrics import fetch_metrics
-from control_plane.gateways.triton.preflight import preflight, prepare_disk, take_ports
 from control_plane.gateways.triton.selftest import selftest
 from control_plane.gateways.triton.server_process import Ports, ServerProcess
 from control_plane.gateways.triton.stub import TritonStub
@@ -34,7 +32,7 @@ from control_plane.ports import Clock
 log = logging.getLogger(__name__)
 StartedHook = Callable[[frozenset[str]], Awaitable[None]]
 
-BACKOFF_S, BACKOFF_MAX_S = 0.2, 30.0
+BACKOFF_S = 0.2
 STEADY_AFTER_S = 60
 EXIT_MARGIN_S = 2
 MANAGED = "managed"
@@ -153,7 +151,7 @@ class Supervisor:
             self._ledger.server_died(loop.time())
             crashes = 0 if loop.time() - born_at_s > STEADY_AFTER_S else crashes
             self._board.enter(TritonState.CRASHED, reason, has_ended=True)
-            await asyncio.sleep(min(BACKOFF_S * 2**crashes, BACKOFF_MAX_S))
+            await asyncio.sleep(min(BACKOFF_S * 2**crashes, self._config.backoff_max_s))
             crashes += 1
 
     async def _one_life(self) -> str:
@@ -161,11 +159,12 @@ class Supervisor:
         self._enter(TritonState.PREPARE)
         self._replaced_because = self._dead_model = None
         try:
-            server = await self._spawn()
+            server = self._server = await launch(self._config)
         except DomainError as error:
             return error.message
         except OSError as error:  # a full disk or a lost permission: it may be put right while we try again
             return f"cannot prepare the state directory: {error.strerror}"
+        self._ports = server.ports
         ended = asyncio.create_task(server.process.wait())
         work = asyncio.create_task(self._work(server))
         try:
@@ -173,18 +172,6 @@ class Supervisor:
             return self._replaced_because or await _end_of(server, ended, work)
         finally:
             await self._bury(server, ended, work)
-
-    async def _spawn(self) -> ServerProcess:
-        config = self._config
-        installation = find_installation(config.binary)
-        config.state_dir.mkdir(parents=True, exist_ok=True)
-        await preflight(config, installation)
-        await asyncio.to_thread(prepare_disk, config, installation)
-        self._ports = take_ports(config)
-        name = f"tritonplane-{secrets.token_hex(6)}"
-        prefix = shared_memory.life_prefix(config.state_dir)
-        self._server = await server_process.start(config, installation, self._ports, name, prefix)
-        return self._server
 
     async def _work(self, server: ServerProcess) -> None:
         """All that is done with a running server; ends by an error, or when the watch has ended the server."""
@@ -244,8 +231,7 @@ class Supervisor:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._server = None
         self.control.server_ended()
-        shared_memory.clean(shared_memory.family_prefix(self._config.state_dir))
-        self._config.record.unlink(missing_ok=True)
+        clean_up(self._config)
 
     def _serve_as_is(self) -> None:
         if self._dead_model is None:

@@ -76,6 +76,18 @@ async def test_a_killed_server_is_back_with_its_models_and_the_same_channel(tmp_
     assert leftovers(tmp_path) == []
 
 
+async def test_the_folders_of_its_python_backend_go_with_a_killed_server(tmp_path: Path) -> None:
+    async with running_triton(tmp_path) as running:
+        await running.serve("echo")
+        made = set((tmp_path / "python_env").iterdir())
+        assert len(made) == 2  # one for each backend: the self-test's and that of echo; Triton would have them in /tmp
+        assert running.supervisor.pid is not None
+        os.kill(running.supervisor.pid, signal.SIGKILL)
+        await running.supervisor.wait_until(_restarted, BACK_WITHIN_S)
+        assert not made & set((tmp_path / "python_env").iterdir())
+    assert not (tmp_path / "python_env").exists()
+
+
 async def test_requests_in_flight_when_the_server_dies_fail_at_once(tmp_path: Path) -> None:
     async with running_triton(tmp_path) as running:
         await running.serve("misbehaved")
