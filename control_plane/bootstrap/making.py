@@ -20,6 +20,7 @@ from control_plane.gateways.state.keys import SqlKeyStore
 from control_plane.gateways.triton.backend_directory import PYTHON_BACKEND, our_backends
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.external import ExternalTriton
+from control_plane.gateways.triton.scratch import LocalScratchTritons
 from control_plane.gateways.triton.supervisor import Supervisor
 from control_plane.services.access import Access
 from control_plane.settings import Settings
@@ -54,6 +55,11 @@ def make_triton(settings: Settings, state_dir: Path, clock: SystemClock) -> Supe
     if settings.triton_endpoints:
         return ExternalTriton(config, settings.triton_endpoints, clock)
     return Supervisor(config, clock)
+
+
+def make_scratch(settings: Settings, state_dir: Path, clock: SystemClock) -> LocalScratchTritons:
+    """Local ones also where an external Triton serves: what is only tried has no place there."""
+    return LocalScratchTritons(state_dir, settings.triton_bin, clock)
 
 
 def make_converter(settings: Settings, state_dir: Path, *, has_gpu: bool) -> ConverterRunner:

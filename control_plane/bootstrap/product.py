@@ -7,7 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.bootstrap.making import has_gpu, make_access, make_converter, make_repository, make_triton
+from control_plane.bootstrap.making import (
+    has_gpu,
+    make_access,
+    make_converter,
+    make_repository,
+    make_scratch,
+    make_triton,
+)
 from control_plane.bootstrap.upkeep import SERVING, connect, end_watches, forget_daily, keep, open_jobs, take_stock
 from control_plane.domain.errors import TimedOut
 from control_plane.gateways.clock import SystemClock
@@ -108,7 +115,7 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         imports = Imports(jobs, models, publisher, repository, converter, workspaces, catalog, root)
         exports = Exports(jobs, catalog, repository, converter, workspaces, LocalExports(root), clock, has_gpu=gpu)
 
-        await take_stock(models, jobs, exports)
+        await take_stock(models, jobs, exports, make_scratch(settings, state.path, clock))
         catalog.tell = events.publish
         connect(triton, models, loader, catalog, reconciler)
         # In reverse: what runs is interrupted, then Triton ends, and with it the last inference.

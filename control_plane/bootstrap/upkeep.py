@@ -12,6 +12,7 @@ from control_plane.domain.errors import DomainError, TimedOut
 from control_plane.domain.triton import TritonState
 from control_plane.gateways.state.events import SqlEvents
 from control_plane.gateways.triton.external import ExternalTriton
+from control_plane.gateways.triton.scratch import LocalScratchTritons
 from control_plane.gateways.triton.supervisor import Supervisor
 from control_plane.services.catalog import Catalog
 from control_plane.services.exports import Exports
@@ -71,9 +72,10 @@ async def _publish_shipped(models: Models, loader: Loader, catalog: Catalog) -> 
             log.exception("a model in the box could not be published", extra={"model": source.name})
 
 
-async def take_stock(models: Models, jobs: JobService, exports: Exports) -> None:
-    """What is on disk and in the database; what is left over of either goes."""
+async def take_stock(models: Models, jobs: JobService, exports: Exports, scratch: LocalScratchTritons) -> None:
+    """What is on disk and in the database; what is left over of either goes, and of a job that was killed."""
     await models.open()
+    await asyncio.to_thread(scratch.sweep)
     await jobs.sweep()
     await exports.sweep()
 

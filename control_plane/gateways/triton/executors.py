@@ -32,6 +32,12 @@ def resident_bytes(server_pid: int, directory: str) -> int | None:
     return sum(sizes) if sizes else None
 
 
+def pss_bytes(server_pid: int, directory: str) -> int | None:
+    """Summed over a model's instances, a page that several processes share by its share; None where it is not told."""
+    sizes = [_proportional(process) for process in executors(server_pid, directory)]
+    return sum(sizes) if sizes and all(sizes) else None
+
+
 def executors(server_pid: int, directory: str) -> list[psutil.Process]:
     """The stubs that run a model directory.
 
@@ -61,6 +67,15 @@ def _runs(process: psutil.Process, instance: re.Pattern[str]) -> bool:
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
     return len(arguments) > 2 and arguments[0].endswith(STUB) and any(map(instance.fullmatch, arguments[2:]))
+
+
+def _proportional(process: psutil.Process) -> int:
+    """0 where the kernel does not tell, or not us. Source: proc(5), smaps_rollup."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _resident(process: psutil.Process) -> int | None:

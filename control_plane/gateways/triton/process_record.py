@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,7 +50,11 @@ def reap(path: Path) -> list[int]:
     path.unlink(missing_ok=True)
     if record is None:
         return []
-    left = [*_server(record), *_stubs(record.prefix)]
+    return kill_all({*_server(record), *users(record.prefix)})
+
+
+def kill_all(left: Collection[psutil.Process]) -> list[int]:
+    """Returns when they are gone; gives their ids."""
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)
@@ -73,9 +78,10 @@ def _started(pid: int) -> int | None:
         return None
 
 
-def _stubs(prefix: str) -> list[psutil.Process]:
+def users(prefix: str) -> list[psutil.Process]:
+    """Servers and stubs whose shared memory has names that begin so: an argument says it, or ends with `=` and it."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if any(argument.startswith(prefix) for argument in process.info["cmdline"] or ())
+        if any(argument.rpartition("=")[2].startswith(prefix) for argument in process.info["cmdline"] or ())
     ]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from control_plane.gateways.triton.executors import executors, resident_bytes
+from control_plane.gateways.triton.executors import executors, pss_bytes, resident_bytes
 
 
 @pytest.fixture
@@ -42,6 +42,7 @@ def test_a_stub_is_known_by_its_server_and_the_name_of_its_instance(stub: subpro
     assert executors(os.getpid(), "mlp--r") == []
     assert executors(os.getppid(), "mlp--r1") == []
     assert (resident_bytes(os.getpid(), "mlp--r1") or 0) > 2**20
+    assert 2**18 < (pss_bytes(os.getpid(), "mlp--r1") or 0) < (resident_bytes(os.getpid(), "mlp--r1") or 0)
 
 
 def test_a_server_that_is_gone_has_none() -> None:
@@ -49,3 +50,4 @@ def test_a_server_that_is_gone_has_none() -> None:
     gone.wait()
     assert executors(gone.pid, "mlp--r1") == []
     assert resident_bytes(gone.pid, "mlp--r1") is None
+    assert pss_bytes(gone.pid, "mlp--r1") is None
