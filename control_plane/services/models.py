@@ -140,6 +140,18 @@ class Models:
             await self._loader.desire(revision, wanted=False)
             return await self._loader.unload(revision)
 
+    async def promote(self, reference: str) -> None:
+        """Make a revision what its model's bare name means; nothing is loaded or unloaded. Raises ModelNotFound."""
+        await self._to_its_end(self._promote(reference))
+
+    async def _promote(self, reference: str) -> None:
+        async with self._locked(reference) as revision:
+            record, now = self._catalog.get(revision.model).record, self._clock.now()
+            await self._store.set_alias(revision.model, STABLE, revision.number, now)
+            aliases = {**record.aliases, STABLE: revision.number}
+            self._catalog.put_record(replace(record, aliases=aliases, updated_at=now))
+        log.info("revision promoted", extra={"model": revision.model, "revision": revision.number})
+
     async def purge(self, name: str) -> None:
         """Unload every revision and delete the model. Raises ModelNotFound, Conflict for a built-in one."""
         await self._to_its_end(self._purge(self._catalog.get(name).name))

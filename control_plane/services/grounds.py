@@ -1,0 +1,143 @@
+"""What an optimization begins with: the model in full precision, and what that was made of."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from control_plane.domain.errors import InvalidRequest
+from control_plane.domain.jobs import JsonObject
+from control_plane.domain.models import Description, Revision
+from control_plane.domain.optimization import OptimizationOptions
+from control_plane.domain.optimization_records import description_from_json
+from control_plane.ports import Converter, ModelRepository, Report
+from control_plane.services.catalog import Catalog
+
+# The words of converters.contract.CandidateFact.takes for what a backend opens.
+KINDS = {"onnxruntime": "onnx", "text_encoder": "text_encoder", "text_generation": "text_generation"}
+VERSION, SOURCE = "1", "source"
+SHIPPED_DATA = "evaluation.jsonl"  # inputs that nothing was trained or tuned on, in a model's own directory
+_FULL_PRECISION = ("float32", "float64")
+_COPY, _MADE = "ground", "baseline"  # folders of the workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Folders are relative to the job's workspace.
+
+    `folder`: a model directory, its graph in `1/`. `source`: what the graph can be made of anew, None where the
+    revision carries nothing. `steps`: how the graph was made of that; empty where it is the revision's own.
+    `data`: held-out inputs that the model brought along.
+    """
+
+    revision: int
+    kind: str
+    folder: str
+    source: str | None
+    data: str | None
+    steps: tuple[JsonObject, ...]
+    description: Description
+
+    @property
+    def graph(self) -> str:
+        return f"{self.folder}/{VERSION}"
+
+    @property
+    def origin(self) -> str:
+        """What the graph and `steps` begin with."""
+        return self.source if self.steps and self.source else self.graph
+
+
+def ground_to_json(ground: Ground) -> JsonObject:
+    return asdict(ground)
+
+
+def ground_from_json(fields: Mapping[str, Any]) -> Ground:
+    described = description_from_json(fields["description"])
+    return Ground(**{**fields, "steps": tuple(fields["steps"]), "description": described})
+
+
+class Grounds:
+    """Makes a Ground in a job's workspace."""
+
+    def __init__(self, catalog: Catalog, repository: ModelRepository, converter: Converter) -> None:
+        self._catalog, self._repository, self._converter = catalog, repository, converter
+
+    async def make(
+        self, name: str, number: int, options: OptimizationOptions, workspace: Path, report: Report
+    ) -> Ground:
+        """The named baseline as it is; else the revision, brought to full precision where it carries its source.
+
+        Raises: InvalidRequest for a model that no level takes; what a conversion raises.
+        """
+        if options.baseline is not None:
+            revision = self._catalog.resolve(options.baseline).revision
+        else:
+            revision = self._catalog.status(name, number).revision
+        kind = _kind_of(revision)
+        files = {artifact.path for artifact in revision.artifacts}
+        wanted = (f"{VERSION}/", f"{SOURCE}/", SHIPPED_DATA)
+        places = {path: path for path in files if path.startswith(wanted)}
+        await asyncio.to_thread(shutil.rmtree, workspace / _COPY, ignore_errors=True)
+        await self._repository.copy(revision, places, workspace / _COPY)
+        has_source = any(path.startswith(f"{SOURCE}/") for path in files)
+        ground = Ground(
+            revision.number,
+            kind,
+            _COPY,
+            f"{_COPY}/{SOURCE}" if has_source else None,
+            f"{_COPY}/{SHIPPED_DATA}" if SHIPPED_DATA in files else None,
+            (),
+            revision.description,
+        )
+        is_full = options.baseline is not None or revision.description.dtype in _FULL_PRECISION
+        return ground if is_full or not has_source else await self._converted(ground, workspace, report)
+
+    async def _converted(self, ground: Ground, workspace: Path, report: Report) -> Ground:
+        assert ground.source is not None
+        request: JsonObject = {"source": str(workspace / ground.source), "precision": "fp32"}
+        made = await self._converter.convert(workspace / _MADE, request, report)
+        return Ground(
+            ground.revision,
+            ground.kind,
+            made.directory.relative_to(workspace).as_posix(),
+            ground.source,
+            ground.data,
+            steps_of(made.record),
+            described(ground.description, made.description),
+        )
+
+
+def steps_of(record: JsonObject) -> tuple[JsonObject, ...]:
+    """The steps of a conversion, as a request for the same conversion names them."""
+    steps = record["steps"]
+    assert isinstance(steps, list)
+    return tuple({"recipe": step["recipe"], "parameters": step["parameters"]} for step in steps)
+
+
+def described(base: Description, made: Description) -> Description:
+    """What was said of a model, with what a conversion changed."""
+    return Description(
+        base.kind,
+        base.tasks or made.tasks,
+        base.parameters if made.parameters is None else made.parameters,
+        made.dtype or base.dtype,
+        made.context_length or base.context_length,
+        base.is_internal,
+        {**base.labels, **made.labels},
+    )
+
+
+def _kind_of(revision: Revision) -> str:
+    if revision.backend not in KINDS:
+        raise InvalidRequest(
+            f"a {revision.backend} model is not optimized: the levels take models of the backends {', '.join(KINDS)}",
+            backend=revision.backend,
+        )
+    if f"{VERSION}/model.onnx" not in {artifact.path for artifact in revision.artifacts}:
+        raise InvalidRequest(f"the revision has no {VERSION}/model.onnx, which every level begins with")
+    return KINDS[revision.backend]

@@ -1,0 +1,258 @@
+"""The workflow of an optimization: candidates made and measured beside the baseline, the winner proven, published."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from control_plane.domain.errors import EngineFailed, TimedOut
+from control_plane.domain.jobs import JobKind, JsonObject
+from control_plane.domain.optimization import Deploy, Level, Objective, OptimizationOptions
+from control_plane.domain.optimization_records import Tried, comparison_from_json, tried_from_json, tried_to_json
+from control_plane.ports import (
+    CandidatePlan,
+    Clock,
+    Converter,
+    ConverterCatalog,
+    ModelRepository,
+    Profiler,
+    Progress,
+    ScratchTritons,
+)
+from control_plane.services import verdicts
+from control_plane.services.catalog import Catalog
+from control_plane.services.evidence import Final, Findings, evidence_of, result_of
+from control_plane.services.grounds import Ground, Grounds, ground_from_json, ground_to_json
+from control_plane.services.imports import locate
+from control_plane.services.job_runs import part_of
+from control_plane.services.jobs import JobService, Run
+from control_plane.services.measuring import Bench, Workload
+from control_plane.services.models import Models
+from control_plane.services.optimized_models import OptimizedModels
+from control_plane.services.publishing import Publisher
+from control_plane.services.trials import FINAL_ROUNDS, Bounds, Trials
+from control_plane.services.verdicts import Planned
+
+_SCRATCH, _SAMPLE = "scratch", "sample"  # folders of the workspace
+_REQUESTS, _CONCURRENCY = 8, 8
+# Shares of the job's progress: what came before each part is done.
+_PREPARED, _GROUNDED, _TRIED, _PROVEN = 0.05, 0.1, 0.85, 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """The outside that an optimization works with. `machine`: what it runs on, for the evidence."""
+
+    converter: Converter
+    repository: ModelRepository
+    scratch: ScratchTritons
+    profiler: Profiler
+    clock: Clock
+    machine: Mapping[str, object]
+    import_root: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What one job is about."""
+
+    run: Run
+    options: OptimizationOptions
+    catalog: ConverterCatalog
+    ground: Ground
+
+    @property
+    def workspace(self) -> Path:
+        return self.run.workspace
+
+
+class Optimizer:
+    """One at a time, whatever the number of jobs: two that measure at once would measure each other."""
+
+    def __init__(
+        self, jobs: JobService, catalog: Catalog, models: Models, publisher: Publisher, workshop: Workshop
+    ) -> None:
+        self._catalog, self._workshop = catalog, workshop
+        self._grounds = Grounds(catalog, workshop.repository, workshop.converter)
+        self._results = OptimizedModels(models, publisher, workshop.converter)
+        self._alone = asyncio.Lock()
+        jobs.register(JobKind.OPTIMIZE, self._optimize)
+
+    async def _optimize(self, run: Run) -> JsonObject:
+        if self._alone.locked():
+            run.report(Progress(0.0, "waiting for another optimization"))
+        async with self._alone:
+            self._catalog.begin_work(run.job.model)
+            try:
+                return await self._alone_at_work(run)
+            finally:
+                self._catalog.end_work(run.job.model)
+
+    async def _alone_at_work(self, run: Run) -> JsonObject:
+        options = options_of(run.job.parameters)
+        await self._workshop.converter.prepare(part_of(run, 0.0, _PREPARED))
+        catalog = await self._workshop.converter.catalog()
+        ground = ground_from_json(await run.step("ground", lambda: self._ground(run, options)))
+        task = _Task(run, options, catalog, ground)
+        async with self._trials(task) as trials:
+            tried = await self._search(task, trials)
+            finals = await self._finals(task, trials, tried)
+        winner = next((one for one in tried for final in finals if final.stands and final.name == one.name), None)
+        tools = await run.step("prove", lambda: self._results.prove(run, winner))
+        run.report(Progress(_PROVEN, "publishing"))
+        findings = Findings(tried, finals, winner, self._workshop.machine, tools, {})
+        return await self._published(task, findings)
+
+    async def _ground(self, run: Run, options: OptimizationOptions) -> JsonObject:
+        number = run.job.parameters["revision"]
+        assert isinstance(number, int)
+        report = part_of(run, _PREPARED, _GROUNDED)
+        report(Progress(0.0, "preparing the baseline"))
+        return ground_to_json(await self._grounds.make(run.job.model, number, options, run.workspace, report))
+
+    @asynccontextmanager
+    async def _trials(self, task: _Task) -> AsyncIterator[Trials]:
+        """Everything that candidates are tried with, in a Triton that serves nobody else."""
+        workshop, options, ground = self._workshop, task.options, task.ground
+        data = self._data(task)
+        request: JsonObject = {
+            "model": str(task.workspace / ground.graph),
+            "count": _REQUESTS,
+            "rows": options.batch_size,
+            "length": options.sequence_length,
+            "data": None if data is None else str(data),
+        }
+        requests = await workshop.converter.sample(task.workspace / _SAMPLE, request, lambda progress: None)
+        is_text = ground.kind == "text_generation"
+        workload = Workload(requests, 1 if is_text else options.batch_size, _CONCURRENCY, is_text)
+        begun_at = task.run.job.started_at or workshop.clock.now()
+        over_at = begun_at + timedelta(seconds=options.time_budget_s)
+        floor = verdicts.floor(task.catalog, options)
+        bounds = Bounds(floor, data, lambda: workshop.clock.now() > over_at)
+        async with workshop.scratch.open(task.workspace / _SCRATCH) as scratch:
+            yield Trials(
+                workshop.converter,
+                workshop.repository,
+                scratch,
+                Bench(scratch, workload),
+                ground,
+                task.workspace,
+                bounds,
+            )
+
+    def _data(self, task: _Task) -> Path | None:
+        """Held-out inputs: those that came with the request, else those that the model brought along."""
+        if task.options.eval_data is not None:
+            return locate(self._workshop.import_root, task.options.eval_data)
+        return None if task.ground.data is None else task.workspace / task.ground.data
+
+    async def _search(self, task: _Task, trials: Trials) -> list[Tried]:
+        """The baseline, then each candidate that fits the model."""
+        run, objective = task.run, task.options.objective
+        plan = verdicts.planned(task.catalog, task.options, task.ground.kind)
+        recorded = await run.step("plan", lambda: _recorded(plan))
+        plan = [_planned(one) for one in _list(recorded["candidates"])]
+        share = (_TRIED - _GROUNDED) / (len(plan) + 1)
+        first = part_of(run, _GROUNDED, _GROUNDED + share)
+
+        async def measure_baseline() -> JsonObject:
+            return tried_to_json(await trials.baseline(first))
+
+        tried = [tried_from_json(await run.step("baseline", measure_baseline))]
+        await trials.prepare(tried[0])
+        for position, one in enumerate(plan, start=1):
+            report = part_of(run, _GROUNDED + share * position, _GROUNDED + share * (position + 1))
+            report(Progress(0.0, f"trying {one.candidate.name}"))
+            best = verdicts.best_of(tried, objective)
+
+            async def attempt(one: Planned = one, best: Tried = best, report: Any = report) -> JsonObject:
+                return tried_to_json(await trials.run(one, best, report))
+
+            tried.append(tried_from_json(await run.step(f"try {one.candidate.name}", attempt)))
+        return tried
+
+    async def _finals(self, task: _Task, trials: Trials, tried: Sequence[Tried]) -> list[Final]:
+        """The best few measured again, best first, until one stands."""
+        finals: list[Final] = []
+        for finalist in verdicts.finalists(tried, task.options.objective):
+            report = part_of(task.run, _TRIED, _PROVEN)
+            report(Progress(0.0, f"measuring {finalist.name} again"))
+
+            async def again(finalist: Tried = finalist, report: Any = report) -> JsonObject:
+                return await _measured_again(trials, finalist, task.options.objective, report)
+
+            finals.append(_final(await task.run.step(f"again {finalist.name}", again)))
+            if finals[-1].stands:
+                break
+        return finals
+
+    async def _published(self, task: _Task, findings: Findings) -> JsonObject:
+        run, winner = task.run, findings.winner
+        number = None
+        if winner is not None:
+            number = int(str((await run.step("reserve", lambda: self._results.reserve(run)))["revision"]))
+        result = result_of(findings, run.job.model, number)
+        about: JsonObject = {
+            "optimization_id": run.job.id,
+            "model": run.job.model,
+            "baseline_revision": task.ground.revision,
+            "options": asdict(task.options),
+        }
+        text = json.dumps(evidence_of(findings, result, about), indent=1)
+        await asyncio.to_thread((task.workspace / "evidence.json").write_text, text)
+        if winner is not None and number is not None:
+            proof = findings.tools
+            await run.step("publish", lambda: self._results.publish(run, task.ground, winner, number, proof))
+            await run.step("deploy", lambda: self._results.deploy(run, task.options.deploy, number))
+        return result
+
+
+async def _measured_again(trials: Trials, finalist: Tried, objective: Objective, report: Any) -> JsonObject:
+    try:
+        comparison = await trials.again(finalist, FINAL_ROUNDS, report)
+    except (EngineFailed, TimedOut) as error:
+        assert finalist.comparison is not None
+        return asdict(Final(finalist.name, finalist.comparison, stands=False, reason=f"failed: {error.message}"))
+    stands = verdicts.stands(comparison, objective)
+    reason = None if stands else "on fresh samples it is not better than the baseline for certain"
+    return asdict(Final(finalist.name, comparison, stands, reason))
+
+
+def _final(fields: Mapping[str, Any]) -> Final:
+    return Final(**{**fields, "comparison": comparison_from_json(fields["comparison"])})
+
+
+async def _recorded(plan: Sequence[Planned]) -> JsonObject:
+    """As a step: a server that takes the job up again may know other levels."""
+    return {"candidates": [asdict(one) for one in plan]}
+
+
+def _planned(fields: Mapping[str, Any]) -> Planned:
+    candidate = fields["candidate"]
+    takes, steps = tuple(candidate["takes"]), tuple(candidate["steps"])
+    return Planned(fields["level"], CandidatePlan(**{**candidate, "takes": takes, "steps": steps}))
+
+
+def _list(value: object) -> list[Any]:
+    assert isinstance(value, list)
+    return value
+
+
+def options_of(parameters: JsonObject) -> OptimizationOptions:
+    """Of a job's parameters."""
+    fields: dict[str, Any] = {name: parameters[name] for name in OptimizationOptions.__dataclass_fields__}
+    return OptimizationOptions(
+        **{
+            **fields,
+            "level": Level(fields["level"]),
+            "objective": Objective(fields["objective"]),
+            "deploy": Deploy(fields["deploy"]),
+            "recipes": tuple(fields["recipes"]),
+        }
+    )

@@ -1,0 +1,95 @@
+"""Which candidates an optimization tries, and which of them is good enough (contract 2.6). Nothing here is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from control_plane.domain.errors import InvalidRequest
+from control_plane.domain.optimization import (
+    BASELINE,
+    Comparison,
+    Level,
+    Objective,
+    OptimizationOptions,
+    Outcome,
+    gain,
+)
+from control_plane.domain.optimization_records import Tried
+from control_plane.ports import CandidatePlan, ConverterCatalog, LevelPlan
+
+# A winner is measured again; it stands where it is better by more than this, at the lower end of 99.9 %.
+MARGIN = 1.02
+FINALISTS_MAX = 3
+FULL_ACCURACY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A candidate to be tried, and the level that it comes from."""
+
+    level: str
+    candidate: CandidatePlan
+
+
+def levels_up_to(catalog: ConverterCatalog, level: Level) -> Sequence[LevelPlan]:
+    names = [plan.name for plan in catalog.levels]
+    return catalog.levels[: names.index(level.value) + 1]
+
+
+def planned(catalog: ConverterCatalog, options: OptimizationOptions, kind: str) -> list[Planned]:
+    """What is tried of a model whose graph is of this kind, from the lowest level on: in the same time a higher level
+    has tried all that a lower one has.
+
+    Raises: InvalidRequest for a recipe that the level has not.
+    """
+    found = [
+        Planned(level.name, candidate)
+        for level in levels_up_to(catalog, options.level)
+        for candidate in level.candidates
+        if kind in candidate.takes
+    ]
+    known = [one.candidate.name for one in found]
+    unknown = sorted(set(options.recipes) - set(known))
+    if unknown:
+        raise InvalidRequest(
+            f"{options.level.value} has no recipe {unknown[0][:100]!r} for this model; it has: {', '.join(known)}",
+            field="recipes",
+        )
+    return [one for one in found if not options.recipes or one.candidate.name in options.recipes]
+
+
+def floor(catalog: ConverterCatalog, options: OptimizationOptions) -> float:
+    """The lowest accuracy that is accepted: the caller's, else that of the highest level that says one."""
+    if options.min_accuracy is not None:
+        return options.min_accuracy
+    said = [plan.min_accuracy for plan in levels_up_to(catalog, options.level) if plan.min_accuracy is not None]
+    return said[-1] if said else FULL_ACCURACY
+
+
+def best_of(tried: Sequence[Tried], objective: Objective) -> Tried:
+    """The best so far; the baseline, which is the first of them, where nothing is better."""
+    return max(tried, key=lambda one: _gain(one, objective))  # of equals the first
+
+
+def finalists(tried: Sequence[Tried], objective: Objective) -> list[Tried]:
+    """The best few that look better than the baseline, best first."""
+    better = [one for one in tried if one.name != BASELINE and _gain(one, objective) > 1.0]
+    return sorted(better, key=lambda one: _gain(one, objective), reverse=True)[:FINALISTS_MAX]
+
+
+def stands(again: Comparison, objective: Objective) -> bool:
+    """Whether a finalist is better than the baseline for certain, by the samples that were taken anew."""
+    match objective:
+        case Objective.LATENCY:
+            return again.speedup.low_999 > MARGIN
+        case Objective.THROUGHPUT:
+            return again.throughput_ratio.low_999 > MARGIN
+        case Objective.MEMORY:
+            return gain(again, objective) > MARGIN
+
+
+def _gain(tried: Tried, objective: Objective) -> float:
+    if tried.outcome is not Outcome.APPLIED:
+        return 0.0
+    return 1.0 if tried.comparison is None or tried.name == BASELINE else gain(tried.comparison, objective)
