@@ -15,6 +15,7 @@ from control_plane.domain.access import Role
 from control_plane.edge.http.app import HttpConfig
 from control_plane.edge.http.server import HttpServer, listen
 from tests.doubles.services import World
+from tests.product import NO_TLS
 
 
 @dataclass
@@ -51,7 +52,7 @@ async def serving(world: World, triton_metrics: Any = None, **config: Any) -> As
     server = HttpServer(app)
     task = asyncio.create_task(server.serve(sockets))
     url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
-    async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=20, verify=NO_TLS) as client:
         yield Served(world, server, url, client)
     await server.stop(0)
     await task
