@@ -1,9 +1,12 @@
-"""How a conversion ended, in the domain's words."""
+"""How a child of the converter ended, in the domain's words."""
 
 from __future__ import annotations
 
+import json
 import signal
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NoReturn
 
 from control_plane.domain.errors import (
     DomainError,
@@ -15,9 +18,23 @@ from control_plane.domain.errors import (
 )
 from control_plane.domain.jobs import JsonObject
 from control_plane.domain.models import Description, ModelKind
+from control_plane.domain.optimization import Accuracy
+from control_plane.domain.tensors import Tensor, pack_flat
+from control_plane.gateways.processes.children import Ended
 from control_plane.gateways.processes.scrubbing import scrubbed
-from control_plane.ports import Conversion
-from converters.contract import Converted, Event, Facts, Failed
+from control_plane.ports import CandidatePlan, Conversion, ConverterCatalog, LevelPlan, RecipeStatus
+from converters.contract import (
+    CandidateFact,
+    Cataloged,
+    Converted,
+    Evaluated,
+    Event,
+    Facts,
+    Failed,
+    LevelFact,
+    RecipeFact,
+    Sampled,
+)
 
 _ERRORS: dict[str, type[DomainError]] = {
     error.code: error for error in (InvalidRequest, UnsupportedFormat, EngineFailed, Unavailable)
@@ -29,17 +46,49 @@ _DEATHS = {
 }
 
 
-def conversion_of(last: Event | None, returncode: int, workspace: Path) -> Conversion:
+def conversion_of(ended: Ended, workspace: Path) -> Conversion:
     """What the last event of a child says. Raises the domain error that it is, or EngineFailed for none."""
-    match last:
-        case Converted(directory, facts, record) if returncode == 0:
+    match ended:
+        case Ended(Converted(directory, facts, record), 0):
             return Conversion(_inside(directory, workspace), _description(facts), record)
-        case Failed():
-            raise failure_of(last, workspace)
-    if returncode < 0:
-        number = signal.Signals(-returncode)
-        raise EngineFailed(f"the conversion broke off: {_DEATHS.get(number, f'it crashed ({number.name})')}")
-    raise EngineFailed(f"the conversion ended with code {returncode} and without an answer; its log says more")
+    _fail("conversion", ended, workspace)
+
+
+def samples_of(ended: Ended, workspace: Path) -> list[tuple[Tensor, ...]]:
+    """Raises as `conversion_of`."""
+    match ended:
+        case Ended(Sampled(file), 0):
+            return _requests(_inside(file, workspace))
+    _fail("sampling", ended, workspace)
+
+
+def accuracy_of(ended: Ended, workspace: Path) -> Accuracy:
+    """Raises as `conversion_of`."""
+    match ended:
+        case Ended(Evaluated(metric, value, samples, data, extra), 0) if 0 <= value <= 1:
+            return Accuracy(metric, value, samples, data, extra)
+        case Ended(Evaluated(metric, value), 0):
+            raise EngineFailed(f"the evaluation answered with {metric} {value}, which is not in 0..1")
+    _fail("evaluation", ended, workspace)
+
+
+def catalog_of(answer: Event) -> ConverterCatalog:
+    """Raises EngineFailed for another event."""
+    match answer:
+        case Cataloged(recipes, levels):
+            return ConverterCatalog(tuple(_recipe(fact) for fact in recipes), tuple(_level(fact) for fact in levels))
+        case Failed(message):
+            raise EngineFailed(f"the catalog of conversions cannot be read: {message}")
+    raise EngineFailed("the catalog of conversions cannot be read")
+
+
+def _fail(name: str, ended: Ended, workspace: Path) -> NoReturn:
+    if isinstance(ended.last, Failed):
+        raise failure_of(ended.last, workspace)
+    if ended.returncode < 0:
+        number = signal.Signals(-ended.returncode)
+        raise EngineFailed(f"the {name} broke off: {_DEATHS.get(number, f'it crashed ({number.name})')}")
+    raise EngineFailed(f"the {name} ended with code {ended.returncode} and without an answer; its log says more")
 
 
 def failure_of(failed: Failed, workspace: Path) -> DomainError:
@@ -51,11 +100,37 @@ def failure_of(failed: Failed, workspace: Path) -> DomainError:
     return _ERRORS.get(failed.code, EngineFailed)(message, **details)
 
 
-def _inside(directory: str, workspace: Path) -> Path:
-    model = Path(directory)
-    if not model.resolve().is_relative_to(workspace.resolve()):
-        raise EngineFailed("the conversion answered with a folder outside its own")
-    return model
+def _inside(place: str, workspace: Path) -> Path:
+    path = Path(place)
+    if not path.resolve().is_relative_to(workspace.resolve()):
+        raise EngineFailed("the conversion answered with a place outside its own folder")
+    return path
+
+
+def _requests(file: Path) -> list[tuple[Tensor, ...]]:
+    try:
+        document = json.loads(file.read_bytes())
+        return [tuple(_tensor(entry) for entry in request) for request in document["requests"]]
+    except (OSError, ValueError, KeyError, TypeError, InvalidRequest) as error:
+        raise EngineFailed("the samples that were made cannot be read") from error
+
+
+def _tensor(entry: dict[str, Any]) -> Tensor:
+    return pack_flat(entry["name"], entry["datatype"], entry["shape"], entry["data"])
+
+
+def _recipe(fact: RecipeFact) -> RecipeStatus:
+    return RecipeStatus(fact.name, fact.summary, fact.available, fact.reason)
+
+
+def _level(fact: LevelFact) -> LevelPlan:
+    candidates = tuple(_candidate(one) for one in fact.candidates)
+    return LevelPlan(fact.name, fact.summary, fact.min_accuracy, fact.candidates_max, candidates, fact.search)
+
+
+def _candidate(fact: CandidateFact) -> CandidatePlan:
+    steps: tuple[JsonObject, ...] = tuple(asdict(step) for step in fact.steps)
+    return CandidatePlan(fact.name, fact.takes, fact.graph, steps, fact.settings, fact.reason)
 
 
 def _description(facts: Facts) -> Description:

@@ -248,13 +248,16 @@ async def test_a_full_disk_loses_nothing(runner: ConverterRunner, tmp_path: Path
 async def test_the_catalog_tells_what_this_machine_lacks_and_is_read_once(tmp_path: Path, code: Path) -> None:
     environment = ReadyEnvironment(PYTHON)
     runner = ConverterRunner(environment, tmp_path / "way", code)
-    found = {recipe.name: recipe for recipe in await runner.catalog()}
+    found = {recipe.name: recipe for recipe in (await runner.catalog()).recipes}
     assert found["rehearsal"].available
     assert found["onnx_dynamic_int8"].available
+    basic = (await runner.catalog()).levels[0]
+    assert (basic.name, basic.min_accuracy, basic.candidates_max) == ("basic", 0.9999, 1)
+    assert basic.candidates[0].steps == ({"recipe": "onnx_optimize", "parameters": {"level": "basic"}},)
     assert await runner.catalog() is await runner.catalog()
 
     environment._interpreter = Interpreter("/nowhere", "gone")
-    without = {recipe.name: recipe for recipe in await runner.catalog()}
+    without = {recipe.name: recipe for recipe in (await runner.catalog()).recipes}
     assert without.keys() == found.keys()
 
 
