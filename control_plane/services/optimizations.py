@@ -62,7 +62,12 @@ class Optimizations:
             locate(self._import_root, options.eval_data).is_file
         ):
             raise InvalidRequest(f"eval_data: there is no file {options.eval_data!r} below the import root")
-        parameters: JsonObject = {**asdict(options), "revision": revision.number, "ignored_parameters": list(ignored)}
+        parameters: JsonObject = {
+            **asdict(options),
+            "recipes": list(options.recipes),
+            "revision": revision.number,
+            "ignored_parameters": list(ignored),
+        }
         return await self._jobs.submit(NewJob(f"opt_{ULID()}", JobKind.OPTIMIZE, revision.model, parameters), caller)
 
     async def get(self, optimization_id: str) -> Job:

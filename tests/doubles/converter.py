@@ -10,7 +10,17 @@ from pathlib import Path
 from control_plane.domain.errors import DomainError
 from control_plane.domain.jobs import JsonObject
 from control_plane.domain.models import Description
-from control_plane.ports import Conversion, Progress, RecipeStatus, Report
+from control_plane.domain.optimization import Accuracy
+from control_plane.domain.tensors import Tensor
+from control_plane.ports import (
+    CandidatePlan,
+    Conversion,
+    ConverterCatalog,
+    LevelPlan,
+    Progress,
+    RecipeStatus,
+    Report,
+)
 
 RECORD: JsonObject = {
     "steps": [{"recipe": "torch_to_onnx", "parameters": {}, "took_s": 0.5, "inputs": {}, "outputs": {}}],
@@ -21,13 +31,35 @@ RECIPES = (
     RecipeStatus("torch_to_onnx", "A torch module to a graph", available=True, reason=None),
     RecipeStatus("onnx_to_tensorrt", "A graph to an engine", available=False, reason="it needs tensorrt"),
 )
+_THREADS = CandidatePlan("threads-1", ("onnx", "text_encoder"), "best", (), {"instance_count": 1}, None)
+_ENGINE = CandidatePlan(
+    "tensorrt-fp16", ("onnx",), "baseline", ({"recipe": "onnx_to_tensorrt", "parameters": {}},), {}, "requires_gpu"
+)
+LEVELS = (
+    LevelPlan(
+        "basic",
+        "The graph in full precision",
+        0.9999,
+        1,
+        (
+            CandidatePlan(
+                "onnx-basic", ("onnx",), "baseline", ({"recipe": "onnx_optimize", "parameters": {}},), {}, None
+            ),
+        ),
+        {},
+    ),
+    LevelPlan("expert", "How ONNX Runtime runs it", None, 8, (_THREADS,), {}),
+    LevelPlan("omnipotent", "TensorRT", 0.99, 8, (_ENGINE,), {}),
+    LevelPlan("ultimate", "How Triton serves it", None, None, (), {"serving": {"rounds": 4}}),
+)
 
 
 class InMemoryConverter:
     """Writes `files` as the model directory of every conversion.
 
     `failure` is what each conversion raises. With a `gate`, a conversion waits for it half-way; `interrupted` counts
-    those that were cancelled there. `preparation_failure` is what making the environment raises.
+    those that were cancelled there. `preparation_failure` is what making the environment raises. `samples` and
+    `accuracy` are what it gives when asked for them.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None, description: Description | None = None) -> None:
@@ -40,6 +72,8 @@ class InMemoryConverter:
         self.requests: list[JsonObject] = []
         self.is_prepared = False
         self.interrupted = 0
+        self.samples: Sequence[tuple[Tensor, ...]] = ()
+        self.accuracy = Accuracy("cosine", 1.0, 200, "what the test says")
 
     async def prepare(self, report: Report) -> None:
         if self.preparation_failure is not None:
@@ -62,8 +96,14 @@ class InMemoryConverter:
             raise self.failure
         return Conversion(self._write(workspace / "model"), self.description, RECORD)
 
-    async def catalog(self) -> Sequence[RecipeStatus]:
-        return RECIPES
+    async def sample(self, workspace: Path, request: JsonObject, report: Report) -> Sequence[tuple[Tensor, ...]]:
+        return self.samples
+
+    async def evaluate(self, workspace: Path, request: JsonObject, report: Report) -> Accuracy:
+        return self.accuracy
+
+    async def catalog(self) -> ConverterCatalog:
+        return ConverterCatalog(RECIPES, LEVELS)
 
     def _write(self, model: Path) -> Path:
         for path, content in self.files.items():

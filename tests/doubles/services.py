@@ -8,6 +8,7 @@ from pathlib import Path
 
 from control_plane.domain.access import Claims, Principal, Role
 from control_plane.domain.errors import DomainError, NotAuthenticated
+from control_plane.domain.jobs import JobKind
 from control_plane.domain.models import ModelRecord, Revision
 from control_plane.domain.references import STABLE
 from control_plane.gateways.credentials import JwtConfig, LocalCredentials
@@ -23,6 +24,7 @@ from control_plane.services.loading import Loader
 from control_plane.services.metering import Meter
 from control_plane.services.models import Machine, Models
 from control_plane.services.monitoring import Monitoring
+from control_plane.services.optimizations import Optimizations
 from control_plane.services.probing import Prober
 from control_plane.services.publishing import Publisher
 from control_plane.services.reconciliation import Reconciler
@@ -32,6 +34,7 @@ from tests.doubles.converter import InMemoryConverter
 from tests.doubles.durability import InMemoryDurability
 from tests.doubles.exports import TemporaryExports
 from tests.doubles.jobs import InMemoryEvents, InMemoryJobStore, TemporaryWorkspaces
+from tests.doubles.optimizations import StubOptimizing
 from tests.doubles.repository import CREATED_AT, InMemoryRepository
 from tests.doubles.stores import InMemoryKeyStore, InMemoryMetricStore, InMemoryModelStore
 from tests.doubles.triton import InMemoryTriton, InMemoryTritonServer
@@ -116,6 +119,7 @@ async def make_world(
     imports = Imports(jobs, models, publisher, repository, converter, workspaces, catalog, import_root)
     shelf = TemporaryExports(import_root)
     exports = Exports(jobs, catalog, repository, converter, workspaces, shelf, clock, has_gpu=has_gpu)
+    jobs.register(JobKind.OPTIMIZE, StubOptimizing())
     await jobs.open()
     credentials = CredentialsOfTheWorld(JwtConfig(secret=JWT_SECRET), clock)
     reconciler, metrics = Reconciler(catalog, loader, triton, server, prober, clock), InMemoryMetricStore()
@@ -132,6 +136,7 @@ async def make_world(
         exports=exports,
         events=events,
         monitoring=Monitoring(meter, catalog, triton, metrics, clock, NoGpu()),
+        optimizations=Optimizations(jobs, catalog, publisher, converter, workspaces, import_root),
     )
     return World(
         services, triton, server, database, clock, credentials, keys, store, metrics, events, workspaces, converter
