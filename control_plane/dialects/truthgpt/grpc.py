@@ -1,4 +1,4 @@
-"""truthgpt.optimization.OptimizationService: models, text, health (T-GRPC-01..04, 08, 09, 11)."""
+"""truthgpt.optimization.OptimizationService: models, optimizations, text, health (T-GRPC-01..09, 11)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from grpc.aio import ServicerContext
 
 from control_plane.dialects.truthgpt import grpc_mapping as mapping
 from control_plane.dialects.truthgpt.mapping import canonical_id, to_filter, to_loading
+from control_plane.dialects.truthgpt.optimization_mapping import to_optimizing
 from control_plane.domain.access import Role
 from control_plane.domain.errors import (
     DomainError,
@@ -18,6 +19,7 @@ from control_plane.domain.errors import (
     ModelNotFound,
     NotAuthenticated,
     NotPermitted,
+    OptimizationNotFound,
     RateLimited,
 )
 from control_plane.edge.grpc.call import this_call
@@ -29,6 +31,10 @@ from control_plane.services.registry import Services
 
 SERVICE = pb.DESCRIPTOR.services_by_name["OptimizationService"].full_name
 Context = ServicerContext[Any, Any]
+_SEED_WORDS: dict[type[DomainError], str] = {
+    ModelNotFound: "Model not found",
+    OptimizationNotFound: "Optimization not found",
+}
 
 
 def truthgpt_api(services: Services) -> Api:
@@ -47,7 +53,7 @@ def truthgpt_api(services: Services) -> Api:
         "BenchmarkModel": Role.USER,
         "HealthCheck": None,
     }
-    # The generated base class answers UNIMPLEMENTED for the methods that need jobs, which do not exist yet.
+    # The generated base class answers UNIMPLEMENTED for BenchmarkModel, which does not exist yet.
     servicer = OptimizationServicer(services)  # type: ignore[abstract]
     return Api(SERVICE, roles, partial(pb_grpc.add_OptimizationServiceServicer_to_server, servicer))
 
@@ -89,6 +95,36 @@ class OptimizationServicer(pb_grpc.OptimizationServiceServicer):
         model = catalog.get(status.revision.model)
         return pb.GetModelResponse(model=mapping.model_info(model, status), success=True)
 
+    async def OptimizeModel(self, request: pb.OptimizeModelRequest, context: Context) -> pb.OptimizeModelResponse:
+        try:
+            wanted = to_optimizing(request.model_id, request.optimization_level, request.parameters)
+            job = await self._services.optimizations.submit(
+                wanted.reference, wanted.options, wanted.ignored, this_call().principal
+            )
+        except DomainError as error:
+            return pb.OptimizeModelResponse(success=False, error_message=_told_in_band(error, context))
+        return pb.OptimizeModelResponse(optimization_id=job.id, success=True)
+
+    async def GetOptimizationStatus(
+        self, request: pb.GetOptimizationStatusRequest, context: Context
+    ) -> pb.GetOptimizationStatusResponse:
+        try:
+            job = await self._services.optimizations.get(request.optimization_id)
+        except OptimizationNotFound as error:
+            return mapping.unknown_optimization(request.optimization_id, _told_in_band(error, context))
+        return mapping.optimization_status(job)
+
+    async def CancelOptimization(
+        self, request: pb.CancelOptimizationRequest, context: Context
+    ) -> pb.CancelOptimizationResponse:
+        principal = this_call().principal
+        assert principal is not None  # the method is not public
+        try:
+            await self._services.optimizations.cancel(request.optimization_id, principal)
+        except DomainError as error:
+            return pb.CancelOptimizationResponse(success=False, error_message=_told_in_band(error, context))
+        return pb.CancelOptimizationResponse(success=True)
+
     async def RunInference(self, request: pb.InferenceRequest, context: Context) -> pb.InferenceResponse:
         generation = mapping.to_generation(request, this_call().request_id)
         return mapping.inference_response(await self._services.inference.generate(generation))
@@ -113,4 +149,4 @@ def _told_in_band(error: DomainError, context: Context) -> str:
     if isinstance(error, NotAuthenticated | NotPermitted | RateLimited):
         raise error
     context.set_trailing_metadata(trailers_of(error, this_call().request_id))
-    return "Model not found" if isinstance(error, ModelNotFound) else error.message
+    return _SEED_WORDS.get(type(error), error.message)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from control_plane.dialects.truthgpt.mapping import canonical_id, status_of
+from control_plane.dialects.truthgpt.optimization_mapping import STATES, error_of, metrics_of
 from control_plane.dialects.truthgpt.rendering import VERSION
 from control_plane.domain.generation import Completion, Generation, Sampling, Token
+from control_plane.domain.jobs import Job
 from control_plane.domain.models import Model, RevisionStatus
 from control_plane.domain.paging import Page, Paged
 from control_plane.edge.times import rfc3339, rfc3339_now
 from control_plane.pb import optimization_pb2 as pb
 from control_plane.services.health import HealthReport
 
-UNKNOWN_SERVICE = "unknown"
+UNKNOWN_SERVICE, UNKNOWN_OPTIMIZATION = "unknown", "not_found"
 DEFAULTS, FIRST_PAGE = Sampling(), Page()
 
 
@@ -67,6 +69,22 @@ def model_info(model: Model, status: RevisionStatus) -> pb.ModelInfo:
         status=status_of(status.state),
         created_at=rfc3339(model.record.created_at),
         updated_at=rfc3339(model.record.updated_at),
+    )
+
+
+def optimization_status(job: Job) -> pb.GetOptimizationStatusResponse:
+    return pb.GetOptimizationStatusResponse(
+        optimization_id=job.id,
+        status=STATES[job.state],
+        progress=job.progress,
+        performance_metrics=metrics_of(job),
+        error_message=error_of(job) or "",
+    )
+
+
+def unknown_optimization(optimization_id: str, message: str) -> pb.GetOptimizationStatusResponse:
+    return pb.GetOptimizationStatusResponse(
+        optimization_id=optimization_id, status=UNKNOWN_OPTIMIZATION, error_message=message
     )
 
 

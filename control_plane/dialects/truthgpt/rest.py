@@ -1,4 +1,4 @@
-"""TruthGPT's comfortable routes: models and health (T-REST-01..05, 10, 14, 15)."""
+"""TruthGPT's comfortable routes: models and health (T-REST-01..05, 10, 14, 15), exports and optimizations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request, Response
 
-from control_plane.dialects.truthgpt import exports
+from control_plane.dialects.truthgpt import exports, optimizations
 from control_plane.dialects.truthgpt.inference import lean_routes
 from control_plane.dialects.truthgpt.mapping import Loading, canonical_id, to_filter, to_loading, to_time
 from control_plane.dialects.truthgpt.protocol import (
@@ -148,7 +148,7 @@ async def import_model(
     return imported(status, services.catalog.get(revision.model).record, str(result["format"]))
 
 
-routes.declared += exports.routes.declared
+routes.declared += [*exports.routes.declared, *optimizations.routes.declared]
 DIALECT = Dialect(
     name="truthgpt",
     routes=routes,

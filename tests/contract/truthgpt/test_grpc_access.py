@@ -26,7 +26,7 @@ NEEDS = {
     "OptimizeModel": ("OptimizeModelRequest", Role.ADMIN),
     "CancelOptimization": ("CancelOptimizationRequest", Role.ADMIN),
 }
-NOT_YET = ("OptimizeModel", "GetOptimizationStatus", "CancelOptimization", "BenchmarkModel")
+NOT_YET = ("BenchmarkModel",)
 Metadata = tuple[tuple[str, str], ...]
 
 
