@@ -123,6 +123,12 @@ async def test_t_rest_17_the_truthgpt_document_has_its_title_version_and_paths(h
         "/models/{model_id}/import",
         "/models/{model_id}/metrics",
         "/exports/{export_id}/download",
+        "/optimize",
+        "/optimize/{optimization_id}",
+        "/optimize/{optimization_id}/cancel",
+        "/optimize/{optimization_id}/evidence",
+        "/optimizations",
+        "/optimizations/{optimization_id}/results",
         "/inference",
         "/inference/stream",
     }
@@ -171,6 +177,13 @@ STATUSES = {
     ("get", "/models/{model_id}/metrics"): {200, 400, 401, 404},
     ("post", "/models/{model_id}/export"): {200, 400, 401, 403, 404, 409, 501, 504},
     ("get", "/exports/{export_id}/download"): {200, 206, 400, 401, 403, 404, 416},
+    ("post", "/optimize"): {200, 400, 401, 403, 404, 413, 501},
+    ("get", "/optimize/{optimization_id}"): {200, 400, 401, 404},
+    ("delete", "/optimize/{optimization_id}"): {200, 400, 401, 403, 404, 409},
+    ("post", "/optimize/{optimization_id}/cancel"): {200, 400, 401, 403, 404, 409},
+    ("get", "/optimize/{optimization_id}/evidence"): {200, 400, 401, 404},
+    ("get", "/optimizations"): {200, 400, 401},
+    ("get", "/optimizations/{optimization_id}/results"): {200, 202, 400, 401, 404},
     ("post", "/models/{model_id}/import"): {200, 400, 401, 403, 409, 413, 501, 504},
     ("post", "/inference"): {200, 400, 401, 403, 404, 409, 413, 504},
     ("post", "/inference/stream"): {200, 400, 401, 403, 404, 409, 413, 504},
@@ -192,6 +205,7 @@ STATUSES = {
     ("get", "/native/v1/jobs/{job_id}/log"): {200, 400, 401, 403, 404},
     ("post", "/native/v1/jobs/{job_id}/cancel"): {200, 400, 401, 403, 404, 409},
     ("get", "/native/v1/events"): {200, 400, 401},
+    ("get", "/native/v1/catalog"): {200, 401, 501},
 }
 
 

@@ -158,3 +158,41 @@ class JobInfo(BaseModel):
     parameters: dict[str, JsonValue]
     result: dict[str, JsonValue] | None
     error: FailureInfo | None
+
+
+class CatalogCandidate(BaseModel):
+    """One way to a better model. `graph`: what its steps begin with (baseline, source, or the best found so far).
+    `settings`: how Triton serves it."""
+
+    name: str
+    takes: list[str]
+    graph: str
+    available: bool
+    reason: str | None
+    steps: list[dict[str, JsonValue]]
+    settings: dict[str, JsonValue]
+
+
+class CatalogLevel(BaseModel):
+    """What a level adds to the one before. `candidates_max` null: as many as the time allows."""
+
+    name: str
+    summary: str
+    min_accuracy: float | None
+    candidates_max: int | None
+    available: bool
+    reason: str | None
+    candidates: list[CatalogCandidate]
+    searches: list[str]
+
+
+class CatalogRecipe(BaseModel):
+    name: str
+    summary: str
+    available: bool
+    reason: str | None
+
+
+class CatalogResponse(BaseModel):
+    levels: list[CatalogLevel]
+    recipes: list[CatalogRecipe]
