@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -18,7 +19,9 @@ _NAMES_SHOWN = 50
 
 
 class Catalog:
-    """Changed by services/{models,publishing,loading,reconciliation} only; everybody reads it.
+    """Changed by services/{models,publishing,loading,reconciliation,optimizing} only; everybody reads it.
+
+    A revision that is loaded while a job works on its model (`begin_work`) is shown as OPTIMIZING, and kept as LOADED.
 
     `tell` is handed an event of each change, from when the entry point sets it: what was there before is no news.
     """
@@ -28,6 +31,7 @@ class Catalog:
         self._records: dict[str, ModelRecord] = {}
         self._statuses: dict[str, dict[int, RevisionStatus]] = {}
         self._resolved: dict[str, RevisionStatus] = {}
+        self._works: Counter[str] = Counter()
 
     # reads
 
@@ -56,7 +60,7 @@ class Catalog:
         return self._resolve(ModelReference(name, number))
 
     def find(self, revision: Revision) -> RevisionStatus | None:
-        """How a revision is doing now; None once it is purged."""
+        """How a revision is doing now, whatever works on it; None once it is purged."""
         return self._statuses.get(revision.model, {}).get(revision.number)
 
     def revision(self, name: str, number: int) -> Revision | None:
@@ -69,7 +73,7 @@ class Catalog:
         return sorted(self._statuses.get(name, ()))
 
     def statuses(self) -> Iterable[RevisionStatus]:
-        return [status for revisions in self._statuses.values() for status in revisions.values()]
+        return [self._shown(status) for revisions in self._statuses.values() for status in revisions.values()]
 
     def record(self, name: str) -> ModelRecord | None:
         return self._records.get(name)
@@ -117,13 +121,33 @@ class Catalog:
         if before.state is not state and (record := self._records.get(revision.model)):
             self._records[revision.model] = replace(record, updated_at=at)
         self._resolved.clear()
-        for event in announcing.changes(before, status):
+        for event in announcing.changes(self._shown(before), self._shown(status)):
             self.tell(event)
-        return status
+        return self._shown(status)
+
+    def begin_work(self, model: str) -> None:
+        """A job works on a model from now on, until it or another says `end_work` as often."""
+        self._change_works(model, 1)
+
+    def end_work(self, model: str) -> None:
+        self._change_works(model, -1)
+
+    def _change_works(self, model: str, by: int) -> None:
+        statuses = list(self._statuses.get(model, {}).values())
+        before = [self._shown(status) for status in statuses]
+        self._works[model] = max(0, self._works[model] + by)
+        self._resolved.clear()
+        for shown, status in zip(before, statuses, strict=True):
+            for event in announcing.changes(shown, self._shown(status)):
+                self.tell(event)
+
+    def _shown(self, status: RevisionStatus) -> RevisionStatus:
+        is_worked_on = status.state is ModelState.LOADED and self._works[status.revision.model] > 0
+        return replace(status, state=ModelState.OPTIMIZING) if is_worked_on else status
 
     def _model(self, name: str) -> Model:
-        revisions = sorted(self._statuses[name].values(), key=lambda status: status.revision.number)
-        return Model(self._records[name], tuple(revisions))
+        statuses = self._statuses[name]
+        return Model(self._records[name], tuple(self._shown(statuses[number]) for number in sorted(statuses)))
 
     def _resolve(self, reference: ModelReference) -> RevisionStatus:
         record = self._records.get(reference.name)
@@ -134,7 +158,7 @@ class Catalog:
         if status is None:
             revisions, aliases = self.numbers(reference.name), sorted(record.aliases)
             raise ModelNotFound(f"model {reference.name!r} has no {reference}", revisions=revisions, aliases=aliases)
-        return status
+        return self._shown(status)
 
     def _not_found(self, name: str) -> ModelNotFound:
         names = sorted(model.name for model in map(self._model, self._records) if _matches(model, ModelFilter()))

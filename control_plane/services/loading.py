@@ -97,6 +97,8 @@ class Loader:
     def mark(
         self, revision: Revision, state: ModelState, *, health: Health | None = None, last_error: str | None = None
     ) -> RevisionStatus:
+        if state is ModelState.OPTIMIZING:  # as it was shown to whoever puts it back
+            state = ModelState.LOADED
         memory = self._control.memory_bytes(revision.directory) if state is ModelState.LOADED else None
         return self._catalog.mark(
             revision, state, self._clock.now(), health=health, last_error=last_error, memory_bytes=memory
