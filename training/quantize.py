@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from converters.onnx_graphs.weight_only import WeightOnly
+from converters.onnx_graphs.weight_only import Packing, WeightOnly
 
 BITS, BLOCK = 8, 32
 
@@ -21,7 +21,7 @@ def quantize_graph(source: Path, target: Path) -> None:
     The output matrix is the embedding (they are tied), so its blocks are stored once and read by both.
     """
     model = onnx.load(source)
-    WeightOnly(model.graph, BITS, BLOCK).quantize()
+    WeightOnly(model.graph, Packing(BITS, BLOCK)).quantize()
     onnx.save(model, target)
 
 

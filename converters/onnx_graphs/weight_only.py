@@ -7,22 +7,41 @@ Constant matrices become MatMulNBits, rows of tables GatherBlockQuantized. A tab
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.onnx_graphs.layers import PRODUCTS
+
 MICROSOFT = "com.microsoft"
-# 4 lets the kernel multiply in int8 (VNNI) instead of widening the weights to float.
-ACCURACY_LEVEL = 4
 TABLE_BITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How weights are packed: `bits` each, `block_size` of them under one scale.
+
+    `accuracy_level` 4 lets the kernel multiply in int8 (VNNI), 1 widens the weights to float. Products in `keep` have
+    `keep_bits` instead; 0: they stay as they are.
+    """
+
+    bits: int
+    block_size: int
+    accuracy_level: int = 4
+    keep: frozenset[str] = frozenset()
+    keep_bits: int = 0
+
+    def bits_of(self, node: str) -> int:
+        return self.keep_bits if node in self.keep else self.bits
 
 
 class WeightOnly:
     """One graph on its way to fewer bits, changed in place."""
 
-    def __init__(self, graph: Any, bits: int, block_size: int) -> None:
-        self._graph, self._bits, self._block_size = graph, bits, block_size
+    def __init__(self, graph: Any, packing: Packing) -> None:
+        self._graph, self._packing, self._block_size = graph, packing, packing.block_size
         self._weights = {tensor.name: tensor for tensor in graph.initializer if _is_matrix(tensor)}
         self._packed: dict[tuple[str, int], tuple[str, str]] = {}
 
@@ -43,7 +62,7 @@ class WeightOnly:
         if self._is_table(node):
             return self._table(node, *self._pack_rows(node.input[0], TABLE_BITS))
         if self._is_product(node):
-            bits = TABLE_BITS if node.input[1] in tied.values() else self._bits
+            bits = TABLE_BITS if node.input[1] in tied.values() else self._packing.bits_of(node.name)
             return self._matrix(node, bits) if node.op_type == "MatMul" else self._product_and_sum(node, bits)
         return [node]
 
@@ -60,7 +79,8 @@ class WeightOnly:
         }
 
     def _is_product(self, node: Any) -> bool:
-        return node.op_type in ("MatMul", "Gemm") and not node.domain and node.input[1] in self._weights
+        is_product = node.op_type in PRODUCTS and not node.domain and node.input[1] in self._weights
+        return is_product and self._packing.bits_of(node.name) > 0
 
     def _is_table(self, node: Any) -> bool:
         is_table = node.op_type == "Gather" and node.input[0] in self._weights and _axis(node) == 0
@@ -106,7 +126,7 @@ class WeightOnly:
             N=columns,
             bits=bits,
             block_size=self._block_size,
-            accuracy_level=ACCURACY_LEVEL,
+            accuracy_level=self._packing.accuracy_level,
         )
 
     def _table(self, gather: Any, packed: str, scales: str) -> list[Any]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from converters.contract import Facts
 from converters.formats import GRAPH, Format
 from converters.onnx_graphs.files import attempt, changed_facts, load_graph, node_types
+from converters.onnx_graphs.layers import KEEP, kept_layers, name_nodes
 from converters.onnx_graphs.processor import REDUCE_RANGE, reduces
 from converters.recipe import Parameter, Recipe, Refused, Step
 from converters.workspace import carry_companions
@@ -24,6 +25,9 @@ def run(step: Step) -> Facts:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = load_graph(step.source)
+    name_nodes(model.graph)
+    keep = kept_layers(model.graph, step.parameters["keep"])
+    operators = _operators(step.parameters["operators"])
     is_large, before = model.ByteSize() > _INLINE_BYTES_MAX, node_types(model)
     is_reduced = reduces(step.parameters["reduce_range"])
     carry_companions(step.source, step.target)
@@ -32,7 +36,9 @@ def run(step: Step) -> Facts:
         lambda: quantize_dynamic(
             model,
             step.target / GRAPH,
-            op_types_to_quantize=list(_OPERATORS),
+            op_types_to_quantize=operators,
+            # Before it quantizes, onnxruntime writes a Gemm as a MatMul of this name.
+            nodes_to_exclude=[name for layer in keep for name in (layer, f"{layer}_MatMul")],
             per_channel=step.parameters["per_channel"],
             reduce_range=is_reduced,
             weight_type=QuantType.QInt8,
@@ -47,6 +53,15 @@ def run(step: Step) -> Facts:
     facts = changed_facts(step.source, step.target / GRAPH)
     labels = {**facts.labels, "quantization": "int8 dynamic", "weight_bits": _bits(is_reduced)}
     return replace(facts, dtype="int8", labels=labels)
+
+
+def _operators(names: str) -> list[str]:
+    chosen = [name.strip() for name in names.split(",") if name.strip()] or list(_OPERATORS)
+    for name in chosen:
+        if name not in _OPERATORS:
+            raise Refused(f"recipe onnx_dynamic_int8: operators names {name!r}; known are: {', '.join(_OPERATORS)}")
+    # A Gemm is quantized as the MatMul that onnxruntime makes of it.
+    return [*chosen, "MatMul"] if "Gemm" in chosen and "MatMul" not in chosen else chosen
 
 
 def _bits(is_reduced: bool) -> str:
@@ -73,5 +88,7 @@ RECIPE = Recipe(
     parameters={
         "per_channel": Parameter(False, "a scale for each output column of a weight instead of one for all"),
         "reduce_range": REDUCE_RANGE,
+        "operators": Parameter("", "the only operators that are quantized, as in MatMul,Gemm; Gather is a table's"),
+        "keep": KEEP,
     },
 )

@@ -13,6 +13,7 @@ from typing import Any
 from converters.contract import Facts
 from converters.formats import GRAPH, Format
 from converters.onnx_graphs.files import attempt, changed_facts, load_graph, save_graph
+from converters.onnx_graphs.layers import KEEP, kept_layers, name_nodes, weights_of_layers
 from converters.onnx_graphs.processor import REDUCE_RANGE, reduces
 from converters.recipe import Parameter, Recipe, Refused, Step
 from converters.samples.calibration import calibration_batches
@@ -49,9 +50,13 @@ def run(step: Step) -> Facts:
     carry_companions(step.source, step.target)
     draft = step.target / "draft"
     draft.mkdir()
-    prepared = _prepare(step, draft)
+    model = load_graph(step.source)
+    name_nodes(model.graph)
+    keep = kept_layers(model.graph, step.parameters["keep"], _OPERATORS)
+    weights = weights_of_layers(model.graph, keep)
+    prepared = _prepare(model, draft)
     rows = Rows(batches, lambda fraction: step.report(fraction * _CALIBRATION_SHARE))
-    attempt(_failure(prepared), lambda: _quantize(step, prepared, rows))
+    attempt(_failure(prepared), lambda: _quantize(step, prepared, rows, weights))
     for leftover in draft.iterdir():
         leftover.unlink()
     draft.rmdir()
@@ -62,11 +67,11 @@ def run(step: Step) -> Facts:
     return replace(facts, dtype="int8", labels=labels)
 
 
-def _prepare(step: Step, draft: Path) -> Path:
+def _prepare(model: Any, draft: Path) -> Path:
     """Shapes inferred and constants folded, as the quantizer wants its graphs."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    plain = save_graph(load_graph(step.source), draft)
+    plain = save_graph(model, draft)
     prepared = draft / "prepared.onnx"
     attempt(
         "onnxruntime cannot prepare the graph for quantization",
@@ -85,7 +90,7 @@ def _failure(graph: Path) -> str:
     return "onnxruntime cannot quantize the graph"
 
 
-def _quantize(step: Step, prepared: Path, rows: Rows) -> None:
+def _quantize(step: Step, prepared: Path, rows: Rows, kept_weights: frozenset[str]) -> None:
     from onnx import TensorProto
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -100,6 +105,7 @@ def _quantize(step: Step, prepared: Path, rows: Rows) -> None:
         rows,
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=list(_OPERATORS),
+        nodes_to_exclude=_readers(prepared, kept_weights),
         per_channel=step.parameters["per_channel"],
         reduce_range=not is_tensorrt and reduces(step.parameters["reduce_range"]),
         activation_type=QuantType.QInt8 if is_tensorrt else QuantType.QUInt8,
@@ -107,6 +113,14 @@ def _quantize(step: Step, prepared: Path, rows: Rows) -> None:
         calibrate_method=CalibrationMethod[_METHODS[step.parameters["method"]]],
         extra_options=options,
     )
+
+
+def _readers(graph: Path, weights: frozenset[str]) -> list[str]:
+    """By their weights, because preparing gives new names to products."""
+    import onnx
+
+    nodes = onnx.load(graph, load_external_data=False).graph.node
+    return [node.name for node in nodes if not weights.isdisjoint(node.input)]
 
 
 def _require_pairs(graph: Path) -> None:
@@ -127,5 +141,6 @@ RECIPE = Recipe(
         "samples": Parameter(128, "rows that are looked at, at most"),
         "for_engine": Parameter("cpu", "whose rules the pairs follow", ("cpu", "tensorrt")),
         "reduce_range": REDUCE_RANGE,
+        "keep": KEEP,
     },
 )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from converters.contract import Facts
 from converters.formats import GRAPHS
+from converters.onnx_graphs.layers import KEEP, kept_layers, name_nodes
 from converters.recipe import Parameter, Recipe, Refused, Step
 
 
@@ -14,12 +15,16 @@ def convert(step: Step) -> Facts:
     from onnx import helper
 
     from converters.onnx_graphs.files import attempt, facts_of, load_graph, save_graph
-    from converters.onnx_graphs.weight_only import MICROSOFT, WeightOnly
+    from converters.onnx_graphs.weight_only import MICROSOFT, Packing, WeightOnly
     from converters.workspace import carry_companions
 
-    bits = step.parameters["bits"]
+    bits, block_size, accuracy_level, keep_bits = (
+        step.parameters[name] for name in ("bits", "block_size", "accuracy_level", "keep_bits")
+    )
     model = load_graph(step.source)
-    work = WeightOnly(model.graph, bits, step.parameters["block_size"])
+    name_nodes(model.graph)
+    keep = kept_layers(model.graph, step.parameters["keep"])
+    work = WeightOnly(model.graph, Packing(bits, block_size, accuracy_level, keep, keep_bits))
     if not attempt("its weights cannot be quantized", work.quantize):
         raise Refused("there is nothing to quantize: the graph multiplies with no constant matrix")
     if all(entry.domain != MICROSOFT for entry in model.opset_import):
@@ -39,6 +44,9 @@ RECIPE = Recipe(
     run=convert,
     parameters={
         "bits": Parameter(8, "Bits of a weight", (8, 4)),
-        "block_size": Parameter(32, "Weights that share a scale", (16, 32, 64, 128)),
+        "block_size": Parameter(32, "Weights that share a scale", (16, 32, 64, 128, 256)),
+        "accuracy_level": Parameter(4, "4: multiply in 8 bits, by ranges of each block; 1: in full precision", (4, 1)),
+        "keep": KEEP,
+        "keep_bits": Parameter(0, "Bits of the layers in keep; 0: they stay as they are", (0, 8)),
     },
 )
