@@ -13,7 +13,7 @@ from converters.formats import GRAPH, TORCH_FILES, Artifact, Format
 from converters.recipe import Refused, UnsupportedSource
 from converters.workspace import link_or_copy
 
-_CONFIG = "config.json"
+_CONFIG, _GENERATION, _ENCODER_FACTS = "config.json", "generation.json", "encoder.json"
 _CONFIG_BYTES_MAX = 2**20
 _CAUSAL = re.compile(r".*(ForCausalLM|LMHeadModel)$")
 _CLASSIFIER = re.compile(r".*ForSequenceClassification$")
@@ -27,6 +27,10 @@ def recognize(source: Path, taken: Path) -> Artifact:
     Raises: Refused, UnsupportedSource.
     """
     folder = _taken(source, taken) if source.is_file() else source
+    if (folder / GRAPH).is_file() and (folder / _GENERATION).is_file():
+        return _text_generation(folder)
+    if (folder / GRAPH).is_file() and (folder / _ENCODER_FACTS).is_file():
+        return _text_encoder(folder)
     if (folder / _CONFIG).is_file():
         return _hugging_face(folder)
     for kind, name in TORCH_FILES.items():
@@ -35,6 +39,24 @@ def recognize(source: Path, taken: Path) -> Artifact:
     if (folder / GRAPH).is_file():
         return Artifact(Format.ONNX, folder, Facts())
     raise UnsupportedSource(f"there is no model here that can be converted; give {_KNOWN}")
+
+
+def _text_generation(folder: Path) -> Artifact:
+    from converters.causal_lm.files import read_facts
+    from converters.onnx_graphs.files import facts_of
+
+    length = read_facts(folder).context_length
+    facts = Facts(kind="transformer", tasks=("text_generation",), context_length=length)
+    return Artifact(Format.TEXT_GENERATION, folder, facts_of(folder / GRAPH, facts))
+
+
+def _text_encoder(folder: Path) -> Artifact:
+    from converters.onnx_graphs.files import facts_of
+    from converters.text_encoders.files import read_facts
+
+    said = read_facts(folder)
+    facts = Facts(tasks=(said.task,), context_length=said.max_tokens)
+    return Artifact(Format.TEXT_ENCODER, folder, facts_of(folder / GRAPH, facts))
 
 
 def _taken(file: Path, folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.causal_lm.files import read_facts
 from converters.formats import GRAPH
 from converters.onnx_graphs.sessions import open_session
 from converters.recipe import OutOfTolerance
@@ -20,19 +20,18 @@ _TYPES: dict[str, type[np.generic]] = {"tensor(float)": np.float32, "tensor(floa
 
 
 class Decoder:
-    """One row of text at a time. Raises: OutOfTolerance where onnxruntime cannot run the graph here."""
+    """One row of text at a time. Raises: Refused, OutOfTolerance where onnxruntime cannot run the graph here."""
 
     def __init__(self, directory: Path) -> None:
-        facts = json.loads((directory / "generation.json").read_bytes())
-        self.context_length: int = facts["context_length"]
-        self.vocab_size: int = facts["vocab_size"]
+        facts = read_facts(directory)
+        self.context_length, self.vocab_size = facts.context_length, facts.vocab_size
         try:
             self._session = open_session(directory / GRAPH)
         except RuntimeError as error:
             raise OutOfTolerance(f"onnxruntime cannot open the graph here: {_reason(error)}") from error
         self._inputs = {entry.name: entry.type for entry in self._session.get_inputs()}
         self._logits_type = _TYPES[self._session.get_outputs()[0].type]
-        self._rows = facts["num_key_value_heads"], facts["head_size"]
+        self._rows = facts.num_key_value_heads, facts.head_size
 
     def logits(self, token_ids: TokenIds, pieces: Sequence[int] | None = None) -> Logits:
         """Read one text, whole or in pieces of these lengths. Shapes: INT64[tokens] -> FP32[tokens, vocabulary]."""

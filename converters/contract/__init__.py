@@ -17,7 +17,15 @@ from converters.contract.events import (
     RecipeFact,
     Sampled,
 )
-from converters.contract.lines import BrokenStream, from_line, request_from_json, request_to_json, to_line
+from converters.contract.lines import (
+    BrokenStream,
+    evaluation_from_json,
+    from_line,
+    request_from_json,
+    request_to_json,
+    sample_from_json,
+    to_line,
+)
 from converters.contract.requests import (
     PRECISIONS,
     ConversionRequest,
@@ -51,11 +59,13 @@ __all__ = [
     "TensorFact",
     "catalog_command",
     "evaluate_command",
+    "evaluation_from_json",
     "from_line",
     "inspect_command",
     "request_from_json",
     "request_to_json",
     "run_command",
     "sample_command",
+    "sample_from_json",
     "to_line",
 ]

@@ -21,7 +21,14 @@ from converters.contract.events import (
     RecipeFact,
     Sampled,
 )
-from converters.contract.requests import ConversionRequest, JsonObject, StepRequest, TensorFact
+from converters.contract.requests import (
+    ConversionRequest,
+    EvaluationRequest,
+    JsonObject,
+    SampleRequest,
+    StepRequest,
+    TensorFact,
+)
 
 
 class BrokenStream(ValueError):
@@ -42,6 +49,22 @@ def request_from_json(fields: Any) -> ConversionRequest:
         return ConversionRequest(**given)
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenStream(f"not a conversion request: {error}") from error
+
+
+def sample_from_json(fields: Any) -> SampleRequest:
+    """Raises BrokenStream for what is not a request."""
+    try:
+        return SampleRequest(**fields)
+    except TypeError as error:
+        raise BrokenStream(f"not a sample request: {error}") from error
+
+
+def evaluation_from_json(fields: Any) -> EvaluationRequest:
+    """Raises BrokenStream for what is not a request."""
+    try:
+        return EvaluationRequest(**fields)
+    except TypeError as error:
+        raise BrokenStream(f"not an evaluation request: {error}") from error
 
 
 def to_line(event: Event) -> str:

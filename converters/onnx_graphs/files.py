@@ -48,10 +48,13 @@ def save_graph(model: Any, target: Path) -> Path:
 
 
 def facts_of(graph: Path, before: Facts) -> Facts:
-    """What is known of the model, with the weights counted anew."""
-    from converters.graph import read_graph
+    """What is known of the model, with the weights counted anew. Raises: Refused."""
+    from converters.graph import BrokenGraph, read_graph
 
-    counted = read_graph(graph.read_bytes())
+    try:
+        counted = read_graph(graph.read_bytes())
+    except BrokenGraph as error:
+        raise Refused(f"{GRAPH}: {error}") from error
     return replace(before, parameters=counted.parameters, dtype=counted.dtype)
 
 

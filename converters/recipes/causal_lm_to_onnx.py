@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -58,18 +57,18 @@ def _write_graph(source: Path, target: Path, config: CausalLmConfig, dtype: str)
 
 
 def _write_facts(source: Path, target: Path, config: CausalLmConfig) -> None:
+    from converters.causal_lm.files import GenerationFacts
     from converters.causal_lm.tokens import begin_of_text, end_of_text
 
-    facts = {
-        "context_length": config.context_length,
-        "eos_token_ids": end_of_text(source, config),
-        "bos_token_id": begin_of_text(source, config),
-        "vocab_size": config.vocab_size,
-        "num_hidden_layers": config.layers,
-        "num_key_value_heads": config.key_value_heads,
-        "head_size": config.head_size,
-    }
-    (target / "generation.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    GenerationFacts(
+        context_length=config.context_length,
+        eos_token_ids=tuple(end_of_text(source, config)),
+        bos_token_id=begin_of_text(source, config),
+        vocab_size=config.vocab_size,
+        num_hidden_layers=config.layers,
+        num_key_value_heads=config.key_value_heads,
+        head_size=config.head_size,
+    ).write(target)
 
 
 RECIPE = Recipe(

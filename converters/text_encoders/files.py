@@ -32,9 +32,16 @@ class EncoderFacts:
 def read_facts(folder: Path) -> EncoderFacts:
     """Raises Refused."""
     try:
-        return EncoderFacts(**json.loads((folder / FACTS).read_bytes()))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        given = json.loads((folder / FACTS).read_bytes())
+        labels = None if given.get("labels") is None else tuple(given["labels"])
+        facts = EncoderFacts(**{**given, "labels": labels})
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Refused(f"{FACTS} of the text encoder cannot be read: {first_line(error)}") from error
+    if facts.task not in (EMBEDDING, CLASSIFICATION):
+        raise Refused(f"{FACTS} of the text encoder: task must be {EMBEDDING} or {CLASSIFICATION}")
+    if type(facts.max_tokens) is not int or facts.max_tokens < 1 or type(facts.pad_token_id) is not int:
+        raise Refused(f"{FACTS} of the text encoder: max_tokens and pad_token_id must be whole numbers")
+    return facts
 
 
 def token_limit(tokenizer: Any, config: Any, said: int | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -15,3 +16,13 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def language_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Triton serves of a tiny Llama in full precision. Nobody writes into it."""
+    from tests.converters.conversions import convert, model_file
+    from tests.converters.tiny_language_models import write_model
+
+    folder = tmp_path_factory.mktemp("llama")
+    return model_file(convert(write_model("llama", folder / "source"), folder / "work")).parent
