@@ -87,7 +87,7 @@ def findings(*, baseline_wins: bool = False) -> Findings:
 
 @dataclass
 class StubOptimizing:
-    """The workflow of an optimization without its work. With a `gate` it waits half-way; `failure` is what it raises."""
+    """The workflow of an optimization without its work. It waits half-way for its `gate`, or raises `failure`."""
 
     findings: Findings = field(default_factory=findings)
     gate: asyncio.Event | None = None

@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from tests.doubles.plane_exports import MiniatureExports
 from tests.doubles.plane_jobs import MiniatureJobs
+from tests.doubles.plane_optimizations import MiniatureOptimizations
 
 KEY = "tpk_the-key-of-the-miniature"
 AT = "2026-11-21T12:00:00.000Z"
@@ -87,6 +88,7 @@ class Miniature:
             Route("/auth/me", self._me),
             *self.jobs.routes(),
             *MiniatureExports().routes(),
+            *MiniatureOptimizations(self.jobs).routes(),
         ]
         return Starlette(routes=[Route(r.path, self._recorded(r.endpoint), methods=list(r.methods)) for r in routes])
 

@@ -30,6 +30,7 @@ ENDS: dict[str, dict[str, Any]] = {
     "failed": {"at": AT, "state": "failed", "progress": 90.0, "step": None, "error": ERROR},
     "cancelled": {"at": AT, "state": "cancelled", "progress": 90.0, "step": None},
 }
+ENDLESS = ("job_endless", "opt_endless")
 HAPPENED = [
     {"at": AT, "topic": "model", "subject": "coder", "kind": "loaded", "payload": {"took_s": 1.5}},
     {"at": AT, "topic": "job", "subject": "job_1", "kind": "queued", "payload": {}},
@@ -39,7 +40,8 @@ HAPPENED = [
 
 class MiniatureJobs:
     """`job_1` completes, `job_bad` fails. `job_cut` completes, but each connection breaks after two events; `job_end`
-    likewise, but it ends as if all were said. `job_endless` goes on until the client leaves or cancels it.
+    likewise, but it ends as if all were said. `job_endless` goes on until the client leaves or cancels it. Those named
+    `opt_` are of plane_optimizations.py, and in no list of jobs.
 
     The first number of a job's events is 11. `/native/v1/events` breaks after two.
     """
@@ -52,6 +54,10 @@ class MiniatureJobs:
             "job_cut": "completed",
             "job_end": "completed",
             "job_endless": "running",
+            "opt_1": "completed",
+            "opt_baseline": "completed",
+            "opt_bad": "failed",
+            "opt_endless": "running",
         }
 
     def routes(self) -> list[Route]:
@@ -67,8 +73,11 @@ class MiniatureJobs:
 
     async def _list(self, request: Request) -> Response:
         wanted = request.query_params.getlist("state")
-        found = [self._job(job_id) for job_id, state in self.states.items() if not wanted or state in wanted]
+        found = [self._job(job_id) for job_id, state in self._listed() if not wanted or state in wanted]
         return JSONResponse(found, headers={"X-Total-Count": str(len(found))})
+
+    def _listed(self) -> list[tuple[str, str]]:
+        return [(job_id, state) for job_id, state in self.states.items() if job_id.startswith("job_")]
 
     async def _get(self, request: Request) -> Response:
         return self._missing(request) or JSONResponse(self._job(request.path_params["id"]))
@@ -94,7 +103,7 @@ class MiniatureJobs:
         end = self.states[job_id]
         story = STORY + ([(end, ENDS[end])] if end in ENDS else [])
         events = [(seq, name, told) for seq, (name, told) in enumerate(story, 11) if seq > after]
-        if not events and job_id != "job_endless":
+        if not events and job_id not in ENDLESS:
             return Response(status_code=204)
         return StreamingResponse(self._told(job_id, events), media_type="text/event-stream")
 
@@ -108,10 +117,10 @@ class MiniatureJobs:
             async for piece in _frame(*event):
                 yield piece
         try:
-            while job_id == "job_endless" and self.states[job_id] == "running":
+            while job_id in ENDLESS and self.states[job_id] == "running":
                 yield b": ping\n\n"
                 await asyncio.sleep(0.01)
-            if job_id == "job_endless":
+            if job_id in ENDLESS:
                 async for piece in _frame(99, "cancelled", ENDS["cancelled"]):
                     yield piece
         except asyncio.CancelledError:
@@ -130,8 +139,9 @@ class MiniatureJobs:
     def _job(self, job_id: str) -> dict[str, Any]:
         state = self.states[job_id]
         end = ENDS.get(state, STORY[-1][1])
+        kind = "optimize" if job_id.startswith("opt_") else "import"
         return {
-            "id": job_id, "kind": "import", "model": "new", "state": state, "progress": end["progress"],
+            "id": job_id, "kind": kind, "model": "new", "state": state, "progress": end["progress"],
             "step": end["step"], "created_at": AT, "created_by": "lea", "started_at": AT, "finished_at": AT,
             "parameters": {"precision": "int8"}, "result": end.get("result"), "error": end.get("error"),
         }  # fmt: skip

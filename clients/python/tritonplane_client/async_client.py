@@ -17,6 +17,7 @@ from tritonplane_client.errors import StreamInterrupted
 from tritonplane_client.export_calls import AsyncExportCalls
 from tritonplane_client.job_calls import AsyncJobCalls
 from tritonplane_client.operations import Operation
+from tritonplane_client.optimization_calls import AsyncOptimizationCalls
 from tritonplane_client.packing import ProgressReader, pack
 from tritonplane_client.schemas import (
     GenerationReply,
@@ -45,7 +46,7 @@ from tritonplane_client.tokens import Token, TokenReader
 T = TypeVar("T")
 
 
-class AsyncApiClient(AsyncJobCalls, AsyncExportCalls):
+class AsyncApiClient(AsyncJobCalls, AsyncExportCalls, AsyncOptimizationCalls):
     """`ApiClient` for asyncio: every method means what it means there. Use it in an `async with` block."""
 
     async def health(self) -> HealthReply:

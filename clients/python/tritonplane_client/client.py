@@ -16,6 +16,7 @@ from tritonplane_client.errors import StreamInterrupted
 from tritonplane_client.export_calls import ExportCalls
 from tritonplane_client.job_calls import JobCalls
 from tritonplane_client.operations import Operation
+from tritonplane_client.optimization_calls import OptimizationCalls
 from tritonplane_client.packing import ProgressReader, pack
 from tritonplane_client.schemas import (
     GenerationReply,
@@ -44,7 +45,7 @@ from tritonplane_client.tokens import Token, TokenReader
 T = TypeVar("T")
 
 
-class ApiClient(JobCalls, ExportCalls):
+class ApiClient(JobCalls, ExportCalls, OptimizationCalls):
     """A tritonplane server, one method for each thing it does. Use it in a `with` block, or call `close`.
 
     `base_url` falls back to TRITONPLANE_URL, then http://127.0.0.1:8000; without `api_key` and `token`,

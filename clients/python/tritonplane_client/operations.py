@@ -10,6 +10,15 @@ from urllib.parse import quote
 
 from tritonplane_client.errors import InvalidArgument
 from tritonplane_client.job_schemas import Job
+from tritonplane_client.optimization_schemas import (
+    CancelReply,
+    CatalogReply,
+    Evidence,
+    OptimizationParameters,
+    OptimizationResults,
+    OptimizationStatus,
+    OptimizeReply,
+)
 from tritonplane_client.schemas import (
     ExportReply,
     GenerationReply,
@@ -183,6 +192,39 @@ def job_log(job_id: str, lines: int | None) -> Operation[str]:
 def events(topics: Sequence[str], subject: str | None, after: int | None) -> Operation[None]:
     query: Query = {"topic": topics, "subject": subject}
     return Operation("GET", "/native/v1/events", query, accept=EVENTS, is_watch=True, last_event_id=after)
+
+
+def optimize(model: str, level: str, parameters: OptimizationParameters) -> Operation[OptimizeReply]:
+    body = {"model_id": model, "optimization_level": level, "parameters": dict(parameters)}
+    return Operation("POST", "/v1/optimize", body=body)
+
+
+def optimization(optimization_id: str) -> Operation[OptimizationStatus]:
+    return Operation("GET", f"/v1/optimize/{_segment(optimization_id)}")
+
+
+def optimizations(
+    *, level: str | None, status: str | None, skip: int, limit: int
+) -> Operation[list[OptimizationStatus]]:
+    query: Query = {"optimization_level": level, "status": status, "skip": skip, "limit": limit}
+    return Operation("GET", "/v1/optimizations", query)
+
+
+def optimization_results(optimization_id: str) -> Operation[OptimizationResults | OptimizationStatus]:
+    return Operation("GET", f"/v1/optimizations/{_segment(optimization_id)}/results")
+
+
+def cancel_optimization(optimization_id: str) -> Operation[CancelReply]:
+    return Operation("POST", f"/v1/optimize/{_segment(optimization_id)}/cancel", is_work=True)
+
+
+def optimization_evidence(optimization_id: str) -> Operation[Evidence]:
+    return Operation("GET", f"/v1/optimize/{_segment(optimization_id)}/evidence")
+
+
+def catalog() -> Operation[CatalogReply]:
+    # Asked for the first time, the server starts a child process that looks at the machine.
+    return Operation("GET", "/native/v1/catalog", is_work=True)
 
 
 def _import_query(options: ImportOptions, server_path: str | None) -> Query:
