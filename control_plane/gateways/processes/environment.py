@@ -8,20 +8,21 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from control_plane.domain.environments import TORCH_BUILDS, Choice, Making
 from control_plane.domain.errors import Conflict, InvalidRequest
+from control_plane.gateways.processes.locks import alone, locked
 from control_plane.gateways.processes.making import Installation, fill, told_when_disk_fails
 from control_plane.gateways.processes.packages import Requirements, imported_versions, lacking, our_python
 from control_plane.ports import Progress, Report
 
 MARKER, LOG_FILE = "environment.json", "setup.log"
-_LOCK_INTERVAL_S = 0.2
+_WAITING = Progress(0.0, "waiting for another process that makes the converter environment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class MadeEnvironment:
         found = self.current()
         if found is None:
             raise lacking("it is not made yet")
-        with _locked(_lock_of(Path(found.python).parents[1]), fcntl.LOCK_SH) as is_held:
+        with locked(_lock_of(Path(found.python).parents[1]), fcntl.LOCK_SH) as is_held:
             if not is_held or self.current() is None:
                 raise lacking("it is being made anew")
             yield found
@@ -118,7 +119,7 @@ class MadeEnvironment:
         folder = self._folder / self._key(making.choice)
         with told_when_disk_fails():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            async with self._sole_maker(report):
+            async with alone(self._folder / "maker.lock", lambda: report(_WAITING)):
                 if making.force or not (folder / MARKER).exists() or not _python(folder).exists():
                     await self._make(folder, making, report)
                 os.utime(folder / MARKER)  # of several that are whole, the one wanted last is used
@@ -204,39 +205,10 @@ class MadeEnvironment:
             if folder != kept and folder.is_dir() and (folder / "pyvenv.cfg").exists():
                 _delete(folder)
 
-    @asynccontextmanager
-    async def _sole_maker(self, report: Report) -> AsyncIterator[None]:
-        """One at a time, of all processes. A blocking lock could not be left, so it is asked for again and again."""
-        is_told = False
-        while True:
-            with _locked(self._folder / "maker.lock", fcntl.LOCK_EX) as is_held:
-                if is_held:
-                    yield
-                    return
-            if not is_told:
-                report(Progress(0.0, "waiting for another process that makes the converter environment"))
-                is_told = True
-            await asyncio.sleep(_LOCK_INTERVAL_S)
-
-
-@contextmanager
-def _locked(file: Path, kind: int) -> Iterator[bool]:
-    """Whether the lock could be had; the kernel returns it when we die."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
-
 
 def _delete(folder: Path) -> bool:
     """False when it is in use. The marker goes first: what is half-deleted is not used."""
-    with _locked(_lock_of(folder), fcntl.LOCK_EX) as is_held:
+    with locked(_lock_of(folder), fcntl.LOCK_EX) as is_held:
         if is_held and folder.exists():
             (folder / MARKER).unlink(missing_ok=True)
             shutil.rmtree(folder)
