@@ -53,7 +53,8 @@ class ScratchTritons(Protocol):
 class ProfileRequest:
     """A load for a model directory: `concurrency` requests at a time, each with the inputs of one of `requests`.
 
-    `is_streaming`: for a decoupled model. `parameters` travel with each request. Units: seconds.
+    `is_streaming`: for a decoupled model. `parameters` travel with each request. `has_batch_axis`: the model's
+    `max_batch_size` is above 0, and the first axis of each input is that of a batch. Units: seconds.
     """
 
     address: str
@@ -64,6 +65,7 @@ class ProfileRequest:
     is_streaming: bool = False
     parameters: tuple[tuple[str, bool | int | float | str], ...] = ()
     window_s: float = 2.0
+    has_batch_axis: bool = False
 
 
 @dataclass(frozen=True, slots=True)
