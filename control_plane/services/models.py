@@ -226,6 +226,9 @@ def _is_variant(revision: Revision, options: LoadOptions) -> bool:
 def _is_configured(revision: Revision, options: LoadOptions) -> bool:
     wanted = (options.instance_count, options.max_batch_size, options.queue_delay_us)
     present = (revision.instance_count, revision.signature.max_batch_size, revision.queue_delay_us)
+    untold = (options.threads, options.spinning, options.memory_arena, options.max_batch_tokens)
+    if any(value is not None for value in untold):  # a revision does not say what it has of these
+        return False
     return all(want is None or want == have for want, have in zip(wanted, present, strict=True))
 
 

@@ -23,6 +23,7 @@ class NewRevision:
     """A model directory to become a revision.
 
     `is_own`: the files are in a workspace of ours, checked, and may be linked; else they are copied and checked.
+    `settings` change the configuration that it would have.
     """
 
     name: str
@@ -32,6 +33,7 @@ class NewRevision:
     conversion: JsonObject | None = None
     is_own: bool = False
     is_builtin: bool = False
+    settings: LoadOptions | None = None
 
 
 class Publisher:
@@ -82,6 +84,7 @@ class Publisher:
                 wanted.description,
                 wanted.conversion,
                 is_own=wanted.is_own,
+                settings=wanted.settings,
             )
             revision = await self._repository.publish(publication)
             await self._enter(revision, is_builtin=wanted.is_builtin)

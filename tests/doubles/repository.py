@@ -82,6 +82,13 @@ class InMemoryRepository:
         self._revisions.append(revision)
         return revision
 
+    async def stage(
+        self, source: Path, directory: str, description: Description, settings: LoadOptions, folder: Path
+    ) -> Signature:
+        """A directory of that name, with nothing in it."""
+        (folder / directory).mkdir(parents=True, exist_ok=True)
+        return VECTOR
+
     async def derive(self, base: Revision, number: int, changes: LoadOptions, created_by: str) -> Revision:
         if changes.device == "cuda":
             raise Unsupported("this machine has no NVIDIA GPU", requires=["nvidia_gpu"])

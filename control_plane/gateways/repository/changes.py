@@ -6,10 +6,16 @@ from control_plane.domain.errors import InvalidRequest, Unsupported
 from control_plane.domain.models import LoadOptions
 from control_plane.gateways.repository.configuration import ENSEMBLE, INSTANCES_MAX, Abilities
 from control_plane.gateways.repository.pbtxt import InstanceKind, ModelConfig
+from control_plane.gateways.repository.text_encoders import BACKEND as ENCODER
 from control_plane.gateways.repository.text_models import BACKEND as TEXT
 
 BATCH_SIZE_MAX = 4096
 QUEUE_DELAY_MAX_US = 1_000_000  # a second: beyond that a caller waits for others longer than for the model
+THREADS_MAX = 1024
+BATCH_TOKENS_MAX = 2**20
+# The model parameter that each backend reads its sessions' threads from; those of onnxruntime are the native backend's.
+_THREADS = {"onnxruntime": "intra_op_thread_count", ENCODER: "threads", TEXT: "threads"}
+_SPINNING, _ARENA = "session.intra_op.allow_spinning", "enable_mem_arena"
 # Backends whose models run a batch as they run one row, so that the batch axis may be claimed or given up.
 _SHAPE_ONLY = frozenset({"onnxruntime", "tensorrt"})
 
@@ -26,6 +32,7 @@ def apply_changes(config: ModelConfig, changes: LoadOptions, abilities: Abilitie
     if changes.queue_delay_us is not None:
         _refuse_own_batching(config, "dynamic_batching_delay_us")
         _set_queue_delay(config, changes.queue_delay_us)
+    _change_session(config, changes)
 
 
 def instance_count(config: ModelConfig) -> int:
@@ -100,6 +107,29 @@ def _set_queue_delay(config: ModelConfig, delay_us: int) -> None:
         raise _misplaced("dynamic_batching_delay_us", "without batches nothing waits; set max_batch_size first")
     config.dynamic_batching.max_queue_delay_microseconds = delay_us
     config.dynamic_batching.SetInParent()
+
+
+def _change_session(config: ModelConfig, changes: LoadOptions) -> None:
+    """What is told to onnxruntime, through the parameters of the model."""
+    if changes.threads is not None:
+        _within("threads", changes.threads, 0, THREADS_MAX)
+        _set_parameter(config, "threads", _THREADS.get(config.backend, ""), str(changes.threads))
+    if changes.spinning is not None:
+        _set_parameter(config, "spinning", _SPINNING, str(int(changes.spinning)))
+    if changes.memory_arena is not None:
+        _set_parameter(config, "memory_arena", _ARENA, str(int(changes.memory_arena)))
+    if changes.max_batch_tokens is not None:
+        _within("max_batch_tokens", changes.max_batch_tokens, 1, BATCH_TOKENS_MAX)
+        if config.backend != ENCODER:
+            raise _misplaced("max_batch_tokens", "only a text encoder counts the tokens of a batch")
+        config.parameters["max_batch_tokens"].string_value = str(changes.max_batch_tokens)
+
+
+def _set_parameter(config: ModelConfig, name: str, parameter: str, value: str) -> None:
+    if config.backend not in _THREADS:
+        ran_by = "an ensemble" if config.platform == ENSEMBLE else f"the {config.backend} backend"
+        raise _misplaced(name, f"{ran_by} opens no session of onnxruntime")
+    config.parameters[parameter].string_value = value
 
 
 def _refuse_own_batching(config: ModelConfig, name: str) -> None:

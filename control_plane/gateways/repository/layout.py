@@ -18,6 +18,8 @@ MODEL_FILE = f"{VERSION}/model.onnx"
 TORCH_FILE = "model.pt"  # in a workspace only; the converter tells what it is, and no unpickler is let near it
 # What a conversion kept of such a file beside the model; Triton does not look there.
 KEPT_TORCH_FILES = frozenset(["source/model.pt", "source/model.pt2"])
+# What we say of how we made a revision; a stranger's files of these names say nothing of what is here.
+EVIDENCE, SCRIPT = "evidence.json", "reproduce.sh"
 # The supervisor puts models of its own (the self-test probe) beside the revisions; they are not ours to judge.
 INTERNAL_PREFIX = "tritonplane-"
 _REVISION = re.compile(r"(?P<model>.+)--r(?P<number>[1-9][0-9]*)")

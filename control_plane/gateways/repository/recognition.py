@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from control_plane.domain.errors import UnsupportedFormat
 from control_plane.domain.imports import SourceFormat
-from control_plane.gateways.repository.layout import CONFIG, MODEL_FILE, VERSION
+from control_plane.gateways.repository.layout import CONFIG, EVIDENCE, MODEL_FILE, SCRIPT, VERSION
 from control_plane.gateways.repository.staging import one_version
 
 KNOWN = (
@@ -35,7 +35,8 @@ def sort_out(names: Collection[str], label: str) -> Contents:
     version = one_version({name.partition("/")[0] for name in names if "/" in name})
     graphs = sorted(name for name in top if name.lower().endswith(".onnx"))
     if CONFIG in top or version is not None:
-        return Contents(SourceFormat.TRITON, {name: _in_version(name, version) for name in names})
+        places = {name: _in_version(name, version) for name in names if name not in (EVIDENCE, SCRIPT)}
+        return Contents(SourceFormat.TRITON, places)
     if _HUB_CONFIG in top and any(name.endswith(".safetensors") for name in names):
         return Contents(SourceFormat.SAFETENSORS, {name: name for name in names if _is_hub_file(name)})
     if len(graphs) == 1:

@@ -12,9 +12,9 @@ from pathlib import Path
 from control_plane.domain.errors import NotFound, UnsupportedFormat
 from control_plane.domain.imports import SourceFormat
 from control_plane.domain.jobs import JsonObject
-from control_plane.domain.models import Artifact, Description, LoadOptions, Revision
+from control_plane.domain.models import Artifact, Description, LoadOptions, Revision, Signature
 from control_plane.domain.references import check_new_name, revision_directory
-from control_plane.gateways.repository import changes as settings
+from control_plane.gateways.repository import changes as configured
 from control_plane.gateways.repository.configuration import Abilities
 from control_plane.gateways.repository.disk import full_disk_told, in_thread
 from control_plane.gateways.repository.drafts import Draft, Target, open_draft, settle_draft
@@ -79,6 +79,21 @@ class LocalRepository:
             onnx = await self._inspect(draft)
             return await in_thread(self._publish, publication, draft, target, onnx)
 
+    async def stage(
+        self, source: Path, directory: str, description: Description, settings: LoadOptions, folder: Path
+    ) -> Signature:
+        """Lay `folder/directory` out for another Triton, linked to `source`; what is there already is replaced.
+
+        Raises: InvalidRequest, Unsupported for settings that do not fit the model; Unavailable (disk full).
+        """
+        target = Target(directory, self._abilities, frozenset())
+        async with self._stage() as stage:
+            draft = await in_thread(self._adopt, source, stage, target)
+            onnx = await self._inspect(draft)
+            config, _ = await in_thread(self._settle, draft, target, onnx, description, settings)
+            await in_thread(_replace, folder / directory, stage)
+            return config_signature(config)
+
     async def derive(self, base: Revision, number: int, changes: LoadOptions, created_by: str) -> Revision:
         """A new revision of the same files (hard links) with another configuration.
 
@@ -131,11 +146,14 @@ class LocalRepository:
         return Target(revision_directory(model, number), self._abilities, self._layout.directories())
 
     def _take(self, publication: Publication, stage: Path, target: Target) -> Draft:
-        intake = Intake(stage, self._limits)
         if publication.is_own:
-            intake.adopt(publication.source)
-        elif take_source(publication.source, publication.source_label, intake).must_be_converted:
+            return self._adopt(publication.source, stage, target)
+        if take_source(publication.source, publication.source_label, Intake(stage, self._limits)).must_be_converted:
             raise UnsupportedFormat(f"{publication.source_label!r} must be converted before it can be published")
+        return open_draft(stage, target)
+
+    def _adopt(self, source: Path, stage: Path, target: Target) -> Draft:
+        Intake(stage, self._limits).adopt(source)
         return open_draft(stage, target)
 
     async def _inspect(self, draft: Draft) -> OnnxModel | None:
@@ -143,9 +161,7 @@ class LocalRepository:
         return await self._inspector.inspect(file) if file is not None else None
 
     def _publish(self, publication: Publication, draft: Draft, target: Target, onnx: OnnxModel | None) -> Revision:
-        config, description = settle_draft(draft, target, onnx, publication.description)
-        (draft.stage / CONFIG).unlink(missing_ok=True)  # it may be linked, and the other name keeps its bytes
-        (draft.stage / CONFIG).write_bytes(render_config(config))
+        config, description = self._settle(draft, target, onnx, publication.description, publication.settings)
         origin = Origin(
             publication.model,
             publication.number,
@@ -155,13 +171,29 @@ class LocalRepository:
         )
         return self._finish(draft.stage, origin, config, description, list_artifacts(draft.stage, _NO_ARTIFACTS))
 
+    def _settle(
+        self,
+        draft: Draft,
+        target: Target,
+        onnx: OnnxModel | None,
+        description: Description | None,
+        settings: LoadOptions | None,
+    ) -> tuple[ModelConfig, Description]:
+        """With config.pbtxt in its place."""
+        config, described = settle_draft(draft, target, onnx, description)
+        if settings is not None:
+            configured.apply_changes(config, settings, self._abilities)
+        (draft.stage / CONFIG).unlink(missing_ok=True)  # it may be linked, and the other name keeps its bytes
+        (draft.stage / CONFIG).write_bytes(render_config(config))
+        return config, described
+
     def _derive(self, base: Revision, number: int, changes: LoadOptions, created_by: str, stage: Path) -> Revision:
         folder = self._layout.revision(base.model, base.number)
         if not folder.is_dir():
             raise NotFound(f"revision {base.model}:{base.number} is not in the repository")
         config = parse_config((folder / CONFIG).read_bytes())
         config.name = revision_directory(base.model, number)
-        settings.apply_changes(config, changes, self._abilities)
+        configured.apply_changes(config, changes, self._abilities)
         unchanged = [artifact for artifact in base.artifacts if artifact.path != CONFIG]
         (stage / VERSION).mkdir()  # an ensemble's has no files
         link_files(folder, stage, [artifact.path for artifact in unchanged])
@@ -183,7 +215,7 @@ class LocalRepository:
             number=origin.number,
             directory=config.name,
             backend=config.backend or config.platform,
-            device=settings.device(config, self._abilities),
+            device=configured.device(config, self._abilities),
             signature=config_signature(config),
             description=description,
             artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.path)),
@@ -191,8 +223,8 @@ class LocalRepository:
             source=origin.source,
             created_at=self._clock.now(),
             created_by=origin.created_by,
-            instance_count=settings.instance_count(config),
-            queue_delay_us=settings.queue_delay_us(config),
+            instance_count=configured.instance_count(config),
+            queue_delay_us=configured.queue_delay_us(config),
             conversion=origin.conversion,
         )
         seal(stage, revision)
@@ -226,3 +258,9 @@ class LocalRepository:
         if folder.exists():
             folder.rename(stage / folder.name)
             sync_folder(self._layout.repository)
+
+
+def _replace(target: Path, stage: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stage.rename(target)

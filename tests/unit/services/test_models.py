@@ -87,6 +87,12 @@ async def test_options_that_a_revision_has_already_make_no_new_one() -> None:
     assert status.revision.number == 1
 
 
+async def test_settings_that_a_revision_does_not_tell_make_a_new_one() -> None:
+    world = await make_world(tensor_revision("mlp"))
+    derived = await world.services.models.configure("mlp", LoadOptions(threads=1), "lea")
+    assert derived.number == 2
+
+
 async def test_a_missing_dtype_names_those_there_are() -> None:
     world = await make_world(text_revision("coder"))
 
