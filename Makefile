@@ -18,6 +18,7 @@ check:
 	@.venv/bin/lint-imports
 
 # Kills and cancels imports at many moments; SOAK_KILLS, SOAK_CANCELS and SOAK_SEED say how many and which.
+# Compares a model with a copy of itself SOAK_AA times, to see that no speedup is claimed.
 soak:
 	@scripts/setup test
 	@.venv/bin/python -m pytest tests/soak -m soak --log-cli-level=INFO $(ARGS)
