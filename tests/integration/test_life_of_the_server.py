@@ -21,17 +21,20 @@ PROMPT = {"model_id": "stdlib-coder", "input_data": {"text": "def main("}, "max_
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One state directory through several lives, as on a real machine."""
-    return tmp_path_factory.mktemp("life") / "state"
-
-
-@pytest.fixture
-def server(state: Path) -> Iterator[ServerProcess]:
-    server = ServerProcess(state).start().wait_ready()
+    server = ServerProcess(tmp_path_factory.mktemp("life") / "state")
     yield server
     if server.process is not None and server.process.poll() is None:
         server.kill()
+
+
+@pytest.fixture
+def server(life: ServerProcess) -> ServerProcess:
+    """In the life that the test before left it in, or else in a new one."""
+    if life.process is None or life.process.poll() is not None:
+        life.start()
+    return life.wait_ready()
 
 
 def generate(server: ServerProcess) -> str:
@@ -51,27 +54,27 @@ def long_stream(server: ServerProcess, max_length: int = 900) -> Iterator[str]:
                 yield line.removeprefix("data: ")
 
 
-def test_first_start_leaves_secrets_that_only_the_owner_reads(server: ServerProcess) -> None:
+def test_first_start_leaves_secrets_that_only_the_owner_reads(product: ServerProcess) -> None:
     for name in ("admin.key", "jwt.secret"):
-        assert (server.state_dir / name).stat().st_mode & 0o777 == 0o600
-    assert "curl" in server.log
-    assert "/inference/stream" in server.log
+        assert (product.state_dir / name).stat().st_mode & 0o777 == 0o600
+    assert "curl" in product.log
+    assert "/inference/stream" in product.log
 
 
-def test_triton_listens_on_loopback_only(server: ServerProcess) -> None:
-    listening = [c.laddr.ip for c in psutil.Process(server.triton_pid).net_connections() if c.status == "LISTEN"]
+def test_triton_listens_on_loopback_only(product: ServerProcess) -> None:
+    listening = [c.laddr.ip for c in psutil.Process(product.triton_pid).net_connections() if c.status == "LISTEN"]
     assert listening
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
-def test_the_server_takes_as_many_open_files_as_it_may(server: ServerProcess) -> None:
-    assert server.process is not None
-    soft, hard = psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_NOFILE)
+def test_the_server_takes_as_many_open_files_as_it_may(product: ServerProcess) -> None:
+    assert product.process is not None
+    soft, hard = psutil.Process(product.process.pid).rlimit(psutil.RLIMIT_NOFILE)
     assert soft == hard or soft >= 65_536
 
 
-def test_a_second_server_on_the_state_directory_is_refused_in_one_sentence(server: ServerProcess) -> None:
-    second = ServerProcess(server.state_dir)
+def test_a_second_server_on_the_state_directory_is_refused_in_one_sentence(product: ServerProcess) -> None:
+    second = ServerProcess(product.state_dir)
     ended = subprocess.run(
         [TRITONPLANE, "serve"], env=second.environment(), capture_output=True, text=True, timeout=30, check=False
     )
@@ -79,18 +82,18 @@ def test_a_second_server_on_the_state_directory_is_refused_in_one_sentence(serve
     assert ended.returncode == 1
     said = ended.stderr.strip().splitlines()
     assert len(said) == 1
-    assert str(server.process and server.process.pid) in said[0]
+    assert str(product.process and product.process.pid) in said[0]
 
 
-def test_a_port_that_is_taken_is_named(server: ServerProcess, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_named(product: ServerProcess, tmp_path: Path) -> None:
     other = ServerProcess(tmp_path / "state")
-    other.port = server.port
+    other.port = product.port
     ended = subprocess.run(
         [TRITONPLANE, "serve"], env=other.environment(), capture_output=True, text=True, timeout=30, check=False
     )
 
     assert ended.returncode == 1
-    assert str(server.port) in ended.stderr
+    assert str(product.port) in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -136,10 +139,10 @@ def test_after_kill_9_of_the_server_no_orphan_is_left_and_the_next_start_is_clea
     # What nobody has reaped yet is no longer running.
     assert [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
 
-    again = ServerProcess(server.state_dir).start().wait_ready()
-    assert generate(again) == before
-    assert again.stop() == 0
-    assert list(Path("/dev/shm").glob("*tritonplane*")) == [] or _none_are_ours(again)
+    server.start().wait_ready()
+    assert generate(server) == before
+    assert server.stop() == 0
+    assert list(Path("/dev/shm").glob("*tritonplane*")) == [] or _none_are_ours(server)
 
 
 def _none_are_ours(server: ServerProcess) -> bool:
@@ -152,12 +155,11 @@ def test_x_life_06_what_was_unloaded_stays_unloaded_after_a_restart(server: Serv
         client.post("/native/v1/models/stdlib-coder/unload").raise_for_status()
     assert server.stop() == 0
 
-    again = ServerProcess(server.state_dir).start().wait_ready()
-    with again.client() as client:
+    server.start().wait_ready()
+    with server.client() as client:
         assert client.get("/models/stdlib-coder").json()["status"] == "unloaded"
         assert client.post("/inference", json=PROMPT).status_code == httpx.codes.CONFLICT
         client.post("/native/v1/models/stdlib-coder/load").raise_for_status()
-    assert again.stop() == 0
 
 
 def test_a_graceful_stop_finishes_streams_and_refuses_new_work(server: ServerProcess) -> None:
@@ -180,8 +182,8 @@ def test_a_graceful_stop_finishes_streams_and_refuses_new_work(server: ServerPro
     assert server.process.wait(60) == 0
 
 
-def test_a_stream_that_outlasts_the_drain_is_told_and_the_exit_is_clean(state: Path) -> None:
-    server = ServerProcess(state, {"DRAIN_SECONDS": "1"}).start().wait_ready()
+def test_a_stream_that_outlasts_the_drain_is_told_and_the_exit_is_clean(life: ServerProcess) -> None:
+    server = ServerProcess(life.state_dir, {"DRAIN_SECONDS": "1"}).start().wait_ready()
     stream = long_stream(server, max_length=1000)
     pieces = [next(stream)]
     assert server.process is not None
