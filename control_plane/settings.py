@@ -84,6 +84,9 @@ class Settings(BaseSettings):
     converter_python: Path | None = Field(
         None, description="a ready Python for conversions; else one is made in the state directory on first need"
     )
+    perf_analyzer: Path | None = Field(
+        None, description="the path of a perf_analyzer program; else one is fetched on first need"
+    )
     import_root: Path | None = Field(None, description="the directory that models may be imported from")
     import_allow_code: bool = Field(False, description="true or false")
     auto_load: bool = Field(False, description="true or false")

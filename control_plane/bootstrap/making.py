@@ -11,6 +11,7 @@ from control_plane.gateways.processes.conversions import ConverterRunner
 from control_plane.gateways.processes.converter import ConverterInspector
 from control_plane.gateways.processes.environment import Environment, GivenEnvironment, MadeEnvironment
 from control_plane.gateways.processes.packages import Requirements
+from control_plane.gateways.processes.perf_analyzer import PerfAnalyzer
 from control_plane.gateways.repository.configuration import Abilities
 from control_plane.gateways.repository.repository import LocalRepository
 from control_plane.gateways.repository.safety import ImportLimits
@@ -71,6 +72,10 @@ def make_environment(settings: Settings, *, has_gpu: bool) -> Environment:
         return GivenEnvironment(settings.converter_python)
     folder = settings.state_dir.expanduser().absolute() / "converter"
     return MadeEnvironment(folder, Requirements(CONVERTERS), has_gpu=has_gpu)
+
+
+def make_profiler(settings: Settings) -> PerfAnalyzer:
+    return PerfAnalyzer(settings.state_dir.expanduser().absolute() / "tools", settings.perf_analyzer)
 
 
 def make_repository(settings: Settings, state_dir: Path, clock: SystemClock, *, has_gpu: bool) -> LocalRepository:

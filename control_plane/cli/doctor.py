@@ -24,8 +24,9 @@ PORT = "port "  # how the names of findings about ports begin
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Look at this machine: Python, libpython, numpy, glibc, /dev/shm, disk, converter, ports, a trip through Triton.
+    """Look at this machine: Python, libpython, numpy, glibc, /dev/shm, disk, ports, a trip through Triton.
 
+    Also at the converter environment and perf_analyzer, which may be absent until they are needed.
     Each fault has a name, a reason and a remedy. The exit code is 1 where there is any.
     """
     findings = asyncio.run(_look(local_settings(), as_json=as_json))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -17,9 +17,7 @@ from control_plane.cli.failures import REFUSED, USAGE, complain
 from control_plane.cli.local import local_settings
 
 if TYPE_CHECKING:
-    from control_plane.domain.environments import Making
     from control_plane.ports import Report
-    from control_plane.settings import Settings
 
 LINES_SHOWN = 20  # of what pip said, when it failed
 
@@ -55,12 +53,14 @@ def convert(
 
     pip is used as it is configured: with PIP_NO_INDEX=1 and PIP_FIND_LINKS=DIR it needs no network.
     """
-    from control_plane.domain.environments import Choice, Making  # noqa: PLC0415 - with --help nothing of it is needed
+    from control_plane.bootstrap import set_up_converter  # noqa: PLC0415 - with it comes the whole product
+    from control_plane.domain.environments import Choice, Making  # noqa: PLC0415
 
     said: deque[str] = deque(maxlen=LINES_SHOWN)
     choice = Choice(torch.value, tuple(extras or ()))
     making = Making(choice, tuple(extra_index_url or ()), said.append, force)
-    made = _made(local_settings(), making, said)
+    settings = local_settings()
+    made = _made(said, lambda report: set_up_converter(settings, making, report))
     if as_json:
         print_json(made)
     else:
@@ -69,13 +69,32 @@ def convert(
         typer.echo(f"conversions run with {', '.join(f'{name} {version}' for name, version in versions.items())}")
 
 
-def _made(settings: Settings, making: Making, said: deque[str]) -> dict[str, object]:
-    from control_plane.bootstrap import set_up_converter  # noqa: PLC0415 - with it comes the whole product
+@app.command("perf")
+def perf(
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was fetched as JSON.")] = False,
+) -> None:
+    """Fetch perf_analyzer, which puts load on models, and which the server would fetch on first need.
+
+    pip is used as it is configured: with PIP_NO_INDEX=1 and PIP_FIND_LINKS=DIR it needs no network.
+    """
+    from control_plane.bootstrap import set_up_perf_analyzer  # noqa: PLC0415 - with it comes the whole product
+
+    said: deque[str] = deque(maxlen=LINES_SHOWN)
+    settings = local_settings()
+    made = _made(said, lambda report: set_up_perf_analyzer(settings, said.append, report))
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(f"load on models comes from perf_analyzer {made['version']}")
+
+
+def _made(said: Sequence[str], work: Callable[[Report], Coroutine[None, None, dict[str, object]]]) -> dict[str, object]:
+    """Do it with a bar; when it fails, show the last that pip said."""
     from control_plane.domain.errors import DomainError, InvalidRequest  # noqa: PLC0415
 
     try:
         with _shown() as report:
-            return asyncio.run(set_up_converter(settings, making, report))
+            return asyncio.run(work(report))
     except InvalidRequest as error:
         complain(error.message)
         raise typer.Exit(USAGE) from error

@@ -1,4 +1,4 @@
-"""What the doctor says of the converter environment."""
+"""What the doctor says of the converter environment and of perf_analyzer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from control_plane.domain.diagnosis import Finding
 from control_plane.domain.errors import Unsupported
 from control_plane.gateways.processes.environment import Environment, GivenEnvironment
 from control_plane.gateways.processes.packages import Requirements, imported_versions
+from control_plane.gateways.processes.perf_analyzer import PerfAnalyzer
+from control_plane.gateways.processes.perf_analyzer_bundle import PROGRAM, SETTING
 
 NAME = "converter environment"
 
@@ -31,3 +33,18 @@ async def converter_environment(environment: Environment, requirements: Requirem
     differences = requirements.differences(found)
     warning = f"; not as tested: {', '.join(differences)}" if differences else ""
     return Finding(NAME, True, f"{told}{warning}")
+
+
+async def perf_analyzer(profiler: PerfAnalyzer) -> Finding:
+    """Which one would put load on models, and whether it runs; what is not fetched yet is no fault."""
+    try:
+        if not profiler.is_given and profiler.current() is None:
+            told = f"{profiler.wanted} is not fetched yet: on first need, or now by `tritonplane setup perf`"
+            return Finding(PROGRAM, True, told)
+        version = await profiler.version()
+    except Unsupported as error:
+        remedy = f"set {SETTING} to a perf_analyzer that runs, or unset it"
+        if not profiler.is_given:
+            remedy = f"delete {profiler.place} and run `tritonplane setup perf`, or set {SETTING} to one that runs"
+        return Finding(PROGRAM, False, error.message, remedy)
+    return Finding(PROGRAM, True, f"{version}, {f'of {SETTING}' if profiler.is_given else 'in the state directory'}")

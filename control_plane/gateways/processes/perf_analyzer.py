@@ -48,19 +48,41 @@ class PerfAnalyzer:
         self._folder, self._program = folder, program
         self._version: str | None = None
 
+    @property
+    def is_given(self) -> bool:
+        return self._program is not None
+
+    @property
+    def place(self) -> Path:
+        """The folder of the one that is fetched. Raises Unsupported where there is none for this machine."""
+        return self._folder / f"{PROGRAM}-{bundle_for(our_glibc()).version}"
+
+    @property
+    def wanted(self) -> str:
+        """What would be fetched, in words. Raises as `place`."""
+        bundle = bundle_for(our_glibc())
+        return f"{bundle.version} (of {bundle.package})"
+
     def current(self) -> Analyzer | None:
         """The one that a profile would run; None while it is not there. Raises Unsupported where there is none."""
-        return given(self._program) if self._program is not None else fetched(self._place())
+        return given(self._program) if self._program is not None else fetched(self.place)
+
+    def present(self) -> Analyzer:
+        """As `current`; raises Unsupported where it is not there."""
+        found = self.current()
+        if found is not None:
+            return found
+        raise unfetched("it is not there yet") if self._program is None else unusable(f"{SETTING} names no file")
 
     async def prepare(self, report: Report, on_output: Callable[[str], None] = _unheard) -> None:
         """`on_output` gets what pip says. Raises Unsupported."""
         if self._program is None and self.current() is None:
-            await fetch(bundle_for(our_glibc()), self._place(), report, on_output)
+            await fetch(bundle_for(our_glibc()), self.place, report, on_output)
         await self.version()
 
     async def version(self) -> str:
         """What the one that is there says of itself. Raises Unsupported when it is not, or does not run."""
-        self._version = self._version or await version_of(self._present())
+        self._version = self._version or await version_of(self.present())
         return self._version
 
     async def profile(self, request: ProfileRequest) -> Profile:
@@ -68,7 +90,7 @@ class PerfAnalyzer:
 
         Raises: Unsupported, InvalidRequest for requests that it cannot send, EngineFailed, TimedOut.
         """
-        analyzer, tool = self._present(), f"{PROGRAM} {await self.version()}"
+        analyzer, tool = self.present(), f"{PROGRAM} {await self.version()}"
         request.folder.mkdir(parents=True, exist_ok=True)
         data, file = request.folder / _DATA_FILE, request.folder / _REPORT_FILE
         rows = await asyncio.to_thread(_write, request, data)
@@ -84,15 +106,6 @@ class PerfAnalyzer:
         if result.returncode != 0 or not file.exists():
             raise EngineFailed(f"perf_analyzer failed: {last_words(said, result.returncode)}")
         return profile_of(request, file.read_text("utf-8", "replace"), said, rows, tool)
-
-    def _present(self) -> Analyzer:
-        found = self.current()
-        if found is not None:
-            return found
-        raise unfetched("it is not there yet") if self._program is None else unusable(f"{SETTING} names no file")
-
-    def _place(self) -> Path:
-        return self._folder / f"{PROGRAM}-{bundle_for(our_glibc()).version}"
 
 
 async def _run(analyzer: Analyzer, arguments: list[str], timeout_s: float) -> ChildResult:

@@ -34,8 +34,6 @@ EXPECTED_BACKENDS = frozenset({"probe", "onnxruntime", "text_generation", "text_
 SHARED_MEMORY_MIN_BYTES = 64 * 2**20  # 1 MiB a model instance at rest; tensors in flight come on top
 DISK_MIN_BYTES = 2 * 2**30
 ROUND_TRIP_S = 60
-# perf_analyzer 2.60 needs glibc 2.38; the last one for older systems came in tritonclient 2.51.0.
-NEW_PERF_ANALYZER_GLIBC = (2, 38)
 
 
 async def interpreter(config: TritonConfig) -> Finding:
@@ -62,9 +60,7 @@ async def glibc(config: TritonConfig) -> Finding:
     told = (os.confstr("CS_GNU_LIBC_VERSION") or "").removeprefix("glibc ")
     if not told:
         return Finding("glibc", False, "this system has no glibc; Triton's binary needs one", "use Debian or Ubuntu")
-    is_new = tuple(map(int, told.split("."))) >= NEW_PERF_ANALYZER_GLIBC
-    analyzer = "perf-analyzer 2.60.0" if is_new else "that of tritonclient 2.51.0"
-    return Finding("glibc", True, f"glibc {told}; the perf_analyzer for it is {analyzer}")
+    return Finding("glibc", True, f"glibc {told}")
 
 
 async def shared_memory(config: TritonConfig) -> Finding:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from control_plane.domain.errors import Unsupported
+from control_plane.gateways.processes.diagnosis import perf_analyzer
 from control_plane.gateways.processes.perf_analyzer import PerfAnalyzer
 from control_plane.gateways.processes.perf_analyzer_bundle import Bundle, fetch, fetched, version_of
 from control_plane.ports import Progress
 
 PROGRAM = "#!/bin/sh\necho 'Perf Analyzer Version 9.1 (commit unknown)' >&2\n"
 BROKEN = '#!/bin/sh\necho "/opt/x/perf_analyzer: error while loading shared libraries: libb64.so.0d" >&2\nexit 127\n'
+
+
+TRITONPLANE = Path(sys.executable).parent / "tritonplane"
 
 
 def unheard(_: str) -> None: ...
@@ -105,3 +112,45 @@ async def test_an_own_program_is_used_and_nothing_is_fetched(wheels: Path, tmp_p
     missing = PerfAnalyzer(tmp_path / "tools", tmp_path / "nowhere")
     with pytest.raises(Unsupported, match="TRITONPLANE_PERF_ANALYZER names no file"):
         await missing.prepare([].append)
+
+
+async def test_the_doctor_says_which_one_would_be_used_and_whether_it_runs(wheels: Path, tmp_path: Path) -> None:
+    absent = await perf_analyzer(PerfAnalyzer(tmp_path / "tools"))
+    assert absent.ok
+    assert "is not fetched yet: on first need, or now by `tritonplane setup perf`" in absent.reason
+
+    program = tmp_path / "own"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    own = await perf_analyzer(PerfAnalyzer(tmp_path / "tools", program))
+    assert (own.ok, own.reason) == (True, "9.1, of TRITONPLANE_PERF_ANALYZER")
+
+    program.write_text(BROKEN)
+    broken = await perf_analyzer(PerfAnalyzer(tmp_path / "tools", program))
+    assert not broken.ok
+    assert "libb64.so.0d" in broken.reason
+    assert broken.remedy == "set TRITONPLANE_PERF_ANALYZER to a perf_analyzer that runs, or unset it"
+
+
+def set_up(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "TRITONPLANE_STATE_DIR": str(tmp_path / "state"), **variables}
+    command = [str(TRITONPLANE), "setup", "perf", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_setup_command_says_what_is_there(wheels: Path, tmp_path: Path) -> None:
+    program = tmp_path / "own"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    result = set_up(tmp_path, "--json", TRITONPLANE_PERF_ANALYZER=str(program))
+    assert (result.returncode, json.loads(result.stdout)) == (0, {"program": str(program), "version": "9.1"})
+    told = set_up(tmp_path, TRITONPLANE_PERF_ANALYZER=str(program))
+    assert told.stdout == "load on models comes from perf_analyzer 9.1\n"
+
+
+def test_the_setup_command_shows_what_pip_said_when_it_fails(wheels: Path, tmp_path: Path) -> None:
+    result = set_up(tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "ERROR: No matching distribution found" in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("tritonplane: perf_analyzer could not be fetched: no index or wheel directory")
