@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.conftest import PROJECT
+from tests.backends.conftest import ONE_THREAD, PROJECT
 from triton_backends.runtime.parameters import InvalidParameter
+from triton_backends.runtime.sessions import sequential_options
 from triton_backends.text_generation.detokenizer import token_bytes
 from triton_backends.text_generation.engines.interface import Engine, Failed, Produced, Sequence
 from triton_backends.text_generation.engines.onnxruntime_graph import DecoderGraph
@@ -70,7 +71,8 @@ class CollectedReply:
 
 
 def make_engine(slots: int = 8) -> SlotEngine:
-    return SlotEngine(DecoderGraph(FOLDER / "model.onnx", FACTS, rows=slots, threads=1), FACTS)
+    graph = DecoderGraph(FOLDER / "model.onnx", FACTS, rows=slots, options=sequential_options(ONE_THREAD))
+    return SlotEngine(graph, FACTS)
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.conftest import PROJECT
+from tests.backends.conftest import ONE_THREAD, PROJECT
 from triton_backends.runtime.model_files import BrokenModel
+from triton_backends.runtime.sessions import sequential_options
 from triton_backends.text_encoder.batches import by_length
 from triton_backends.text_encoder.encoder_files import EncoderFacts, read_encoder
 from triton_backends.text_encoder.graph import EncoderGraph
@@ -61,7 +62,9 @@ def encoder(max_batch_tokens: int = 4096, facts: EncoderFacts | None = None, tok
     tokenizer = TextTokenizer(tokenizer_json or (version / "tokenizer.json").read_text(), facts)
     # Each look at the clock is a second later: callers are asked for before every run.
     clock = map(float, itertools.count()).__next__
-    return Encoder(tokenizer, EncoderGraph(version / "model.onnx", facts, threads=1), max_batch_tokens, clock)
+    return Encoder(
+        tokenizer, EncoderGraph(version / "model.onnx", facts, sequential_options(ONE_THREAD)), max_batch_tokens, clock
+    )
 
 
 def encoded(one: Encoder, *requests: Asked) -> list[Piece]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import onnxruntime
 
-from triton_backends.runtime.parameters import InvalidParameter, boolean, integer, model_parameter
+from triton_backends.runtime.parameters import InvalidParameter, integer, model_flag, model_parameter
+from triton_backends.runtime.sessions import new_options
 
 # optimization { graph { level } }: all optimizations where it is absent, and for 0.
 _LEVELS = {
@@ -23,9 +24,7 @@ _MODES = {0: onnxruntime.ExecutionMode.ORT_SEQUENTIAL, 1: onnxruntime.ExecutionM
 
 def session_options(config: Mapping[str, Any]) -> Any:
     """Raises: InvalidParameter."""
-    options = onnxruntime.SessionOptions()
-    # onnxruntime's own warnings would go to Triton's log for every load.
-    options.log_severity_level = 3
+    options = new_options(config)
     options.intra_op_num_threads = model_parameter(config, "intra_op_thread_count", 0)
     options.inter_op_num_threads = model_parameter(config, "inter_op_thread_count", 0)
     mode = model_parameter(config, "execution_mode", 0)
@@ -33,8 +32,7 @@ def session_options(config: Mapping[str, Any]) -> Any:
         raise InvalidParameter(f"model parameter execution_mode must be 0 (sequential) or 1 (parallel), got {mode}")
     options.execution_mode = _MODES[mode]
     options.graph_optimization_level = _level(config)
-    options.enable_cpu_mem_arena = _flag(config, "enable_mem_arena")
-    options.enable_mem_pattern = _flag(config, "enable_mem_pattern")
+    options.enable_mem_pattern = model_flag(config, "enable_mem_pattern", default=True)
     initializers = config.get("parameters", {}).get("session.use_device_allocator_for_initializers")
     if initializers is not None:
         options.add_session_config_entry("session.use_device_allocator_for_initializers", initializers["string_value"])
@@ -45,8 +43,3 @@ def _level(config: Mapping[str, Any]) -> Any:
     level = config.get("optimization", {}).get("graph", {}).get("level", 0)
     all_of_them = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     return _LEVELS.get(integer(-(2**31))("optimization graph level", level), all_of_them)
-
-
-def _flag(config: Mapping[str, Any], name: str) -> bool:
-    entry = config.get("parameters", {}).get(name)
-    return True if entry is None else boolean(f"model parameter {name}", entry["string_value"])

@@ -69,6 +69,12 @@ def model_parameter(config: Mapping[str, Any], name: str, default: int, low: int
     return default if entry is None else integer(low)(f"model parameter {name}", entry["string_value"])
 
 
+def model_flag(config: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    """True or false from the `parameters` of a model configuration."""
+    entry = config.get("parameters", {}).get(name)
+    return default if entry is None else boolean(f"model parameter {name}", entry["string_value"])
+
+
 def _whole(value: Any) -> int | None:
     if isinstance(value, str):
         try:

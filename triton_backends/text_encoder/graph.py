@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from triton_backends.runtime.model_files import BrokenModel
-from triton_backends.runtime.sessions import open_session, sequential_options
+from triton_backends.runtime.sessions import open_session
 from triton_backends.runtime.triton import Array
 from triton_backends.text_encoder.encoder_files import EncoderFacts
 from triton_backends.text_encoder.tokenization import Tokens
@@ -24,9 +25,9 @@ class UnfitOutput(RuntimeError):
 class EncoderGraph:
     """The graph pools, normalizes and activates by itself."""
 
-    def __init__(self, path: Path, facts: EncoderFacts, threads: int) -> None:
+    def __init__(self, path: Path, facts: EncoderFacts, options: Any) -> None:
         self._facts = facts
-        self._session = open_session(path, sequential_options(threads))
+        self._session = open_session(path, options)
         self._inputs = [entry.name for entry in self._session.get_inputs()]
         _check_inputs({entry.name: entry.type for entry in self._session.get_inputs()})
         _check_outputs({entry.name: entry.type for entry in self._session.get_outputs()}, facts)

@@ -9,6 +9,7 @@ from typing import Any
 
 from triton_backends.runtime.model_files import BrokenModel, read_text
 from triton_backends.runtime.parameters import model_parameter
+from triton_backends.runtime.sessions import sequential_options
 from triton_backends.runtime.tensors import bytes_array
 from triton_backends.runtime.triton import Array, Request, Response, error, require_numpy_1, triton
 from triton_backends.text_encoder.encoder_files import LABEL, EncoderFacts, read_encoder
@@ -33,7 +34,7 @@ class TritonPythonModel:
         _check_config(config, self._facts)
         tokenizer = TextTokenizer(read_text(directory / "tokenizer.json"), self._facts)
         file = directory / (config.get("default_model_filename") or "model.onnx")
-        graph = EncoderGraph(file, self._facts, threads=model_parameter(config, "threads", 2))
+        graph = EncoderGraph(file, self._facts, sequential_options(config))
         _try(graph, tokenizer)
         limit = model_parameter(config, "max_batch_tokens", MAX_BATCH_TOKENS, low=1)
         self._encoder = Encoder(tokenizer, graph, limit)

@@ -13,6 +13,7 @@ from triton_backends.runtime.metrics import Metrics
 from triton_backends.runtime.model_files import BrokenModel, read_text
 from triton_backends.runtime.parameters import InvalidParameter, model_parameter, parse_parameters
 from triton_backends.runtime.replies import Reply, ReplyPump
+from triton_backends.runtime.sessions import sequential_options
 from triton_backends.runtime.tensors import inputs_by_name
 from triton_backends.runtime.texts import decode_text, read_tokenizer
 from triton_backends.runtime.triton import Array, Request, log, require_numpy_1
@@ -55,7 +56,7 @@ class TritonPythonModel:
             directory / (config.get("default_model_filename") or "model.onnx"),
             self._facts,
             rows=model_parameter(config, "slots", 8, low=1),
-            threads=model_parameter(config, "threads", 2),
+            options=sequential_options(config),
         )
         engine = SlotEngine(graph, self._facts)
         self._metrics = Metrics(METRICS, {"model": args["model_name"], "version": args["model_version"]})

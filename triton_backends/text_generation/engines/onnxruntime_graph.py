@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from triton_backends.runtime.sessions import open_session, sequential_options
+from triton_backends.runtime.sessions import open_session
 from triton_backends.text_generation.model_files import GenerationFacts
 from triton_backends.text_generation.sampling import Logits
 
@@ -34,10 +34,10 @@ class _StepBinding:
 class DecoderGraph:
     """A session and its caches of `rows` x context."""
 
-    def __init__(self, path: Path, facts: GenerationFacts, rows: int, threads: int) -> None:
+    def __init__(self, path: Path, facts: GenerationFacts, rows: int, options: Any) -> None:
         self.rows = rows
         self._facts = facts
-        self._session = open_session(path, sequential_options(threads))
+        self._session = open_session(path, options)
         inputs = {entry.name: entry.type for entry in self._session.get_inputs()}
         self._takes_positions = "position_ids" in inputs
         self._logits_type = _TYPES[self._session.get_outputs()[0].type]
