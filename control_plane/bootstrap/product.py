@@ -10,18 +10,14 @@ from pathlib import Path
 from control_plane.bootstrap.making import (
     has_gpu,
     make_access,
-    make_converter,
     make_repository,
-    make_scratch,
     make_triton,
 )
 from control_plane.bootstrap.upkeep import SERVING, connect, end_watches, forget_daily, keep, open_jobs, take_stock
+from control_plane.bootstrap.work import Place, Shop, make_work
 from control_plane.domain.errors import TimedOut
 from control_plane.gateways.clock import SystemClock
 from control_plane.gateways.gpu import NoGpu, NvidiaGpu
-from control_plane.gateways.jobs.durability import DbosDurability
-from control_plane.gateways.processes.workspaces import LocalWorkspaces
-from control_plane.gateways.repository.exports import LocalExports
 from control_plane.gateways.state.database import open_database
 from control_plane.gateways.state.directory import claim_state_directory
 from control_plane.gateways.state.events import open_events
@@ -31,16 +27,12 @@ from control_plane.gateways.state.models import SqlModelStore
 from control_plane.gateways.triton.external import ExternalTriton
 from control_plane.gateways.triton.supervisor import Supervisor
 from control_plane.services.catalog import Catalog
-from control_plane.services.exports import Exports
 from control_plane.services.health import HealthService
-from control_plane.services.imports import Imports
 from control_plane.services.inference import InferenceService
-from control_plane.services.jobs import JobService
 from control_plane.services.loading import Loader
 from control_plane.services.metering import Meter
 from control_plane.services.models import Machine, Models
 from control_plane.services.monitoring import Monitoring
-from control_plane.services.optimizations import Optimizations
 from control_plane.services.probing import Prober
 from control_plane.services.publishing import Publisher
 from control_plane.services.reconciliation import Reconciler
@@ -48,7 +40,6 @@ from control_plane.services.registry import Services
 from control_plane.settings import Settings
 
 PROBE_INTERVAL_S = 10.0
-EXCHANGE = "exchange"  # the import root below the state directory, where none is set
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +98,18 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         health = HealthService(triton, database, catalog, clock, has_gpu=gpu)
         usage = NvidiaGpu() if gpu else NoGpu()
         monitoring = Monitoring(meter, catalog, triton.control, SqlMetricStore(database), clock, usage)
-        workspaces = LocalWorkspaces(state.path)
-        durability = DbosDurability(state.path / "jobs.db", settings.max_concurrent_jobs)
-        jobs = JobService(SqlJobStore(database, events), events, durability, workspaces, clock)
-        converter = make_converter(settings, state.path, has_gpu=gpu)
-        root = settings.import_root or state.path / EXCHANGE
-        imports = Imports(jobs, models, publisher, repository, converter, workspaces, catalog, root)
-        exports = Exports(jobs, catalog, repository, converter, workspaces, LocalExports(root), clock, has_gpu=gpu)
+        shop = Shop(catalog, models, publisher, repository)
+        work = make_work(Place(settings, state.path, clock, gpu), shop, SqlJobStore(database, events), events)
+        jobs, exports = work.jobs, work.exports
 
-        await take_stock(models, jobs, exports, make_scratch(settings, state.path, clock))
+        await take_stock(models, jobs, exports, work.scratch)
         catalog.tell = events.publish
         connect(triton, models, loader, catalog, reconciler)
         # In reverse: what runs is interrupted, then Triton ends, and with it the last inference.
-        for close in (monitoring.close, triton.close, durability.close):
+        for close in (monitoring.close, triton.close, work.durability.close):
             opened.push_async_callback(close)
         keep(opened, reconciler.watch(PROBE_INTERVAL_S), monitoring.watch())
         keep(opened, open_jobs(jobs, triton), forget_daily(jobs, events, exports), end_watches(health, events))
-        optimizations = Optimizations(jobs, catalog, publisher, converter, workspaces, root)
-        services = Services(
-            access, models, catalog, inference, health, jobs, imports, exports, events, monitoring, optimizations
-        )
+        asked = access, models, catalog, inference, health, jobs, work.imports, exports, events, monitoring
+        services = Services(*asked, work.optimizations)
         yield Product(services, state.path, triton, admin_key)
