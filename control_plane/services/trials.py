@@ -49,7 +49,6 @@ class Trials:
         self._converter, self._repository = converter, repository
         self._scratch, self._bench = scratch, bench
         self._ground, self._workspace, self._bounds = ground, workspace, bounds
-        self._baseline_life: int | None = None  # in which life of the scratch Triton the baseline was loaded
         self._baseline_bytes = 0
 
     async def baseline(self, report: Report) -> Tried:
@@ -77,7 +76,6 @@ class Trials:
         """The baseline laid out for the scratch Triton, before anything is compared with it."""
         self._baseline_bytes = baseline.size_bytes
         await self._stage(self._ground.folder, BASELINE, LoadOptions(), baseline)
-        await self._load_baseline()
 
     async def run(self, planned: Planned, best: Tried, report: Report) -> Tried:
         """What became of a candidate. Raises only what ends the whole job."""
@@ -162,15 +160,7 @@ class Trials:
             self._workspace / folder, directory, tried.description, settings, self._scratch.repository
         )
 
-    async def _load_baseline(self) -> None:
-        if self._baseline_life != self._scratch.deaths:
-            await self._scratch.ready()
-            await self._bench.load(BASELINE)
-            self._baseline_life = self._scratch.deaths
-
     async def _compared(self, tried: Tried, rounds: int, report: Report) -> Comparison:
-        await self._load_baseline()
-        await self._bench.load(tried.name)
         sides = Served(BASELINE, self._baseline_bytes), Served(tried.name, tried.size_bytes)
         doing = f"measuring {tried.name} beside the baseline"
         try:

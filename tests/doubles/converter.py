@@ -83,6 +83,7 @@ class InMemoryConverter:
 
     async def convert(self, workspace: Path, request: JsonObject, report: Report) -> Conversion:
         self.requests.append(request)
+        workspace.mkdir(parents=True, exist_ok=True)
         (workspace / "job.json").write_text(json.dumps(request))
         report(Progress(0.5, "converting"))
         self.half_way.set()
