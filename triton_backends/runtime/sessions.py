@@ -28,7 +28,7 @@ def open_session(path: Path, options: Any) -> Any:
 def new_options(config: Mapping[str, Any]) -> Any:
     """What a model configuration can say of every session here; what it does not say is onnxruntime's default.
 
-    Parameters: `enable_mem_arena`, as in the native backend; `session.intra_op.allow_spinning`, as in onnxruntime itself.
+    Parameters: `enable_mem_arena`, as in the native backend; `session.intra_op.allow_spinning`, as in onnxruntime.
     Source: the README of triton-inference-server/onnxruntime_backend, "Model Config Options".
     Raises: InvalidParameter.
     """

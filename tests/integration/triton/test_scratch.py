@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,20 @@ import pytest
 import pytest_asyncio
 
 from control_plane.domain.errors import DomainError, Unavailable, Unsupported
-from control_plane.domain.tensors import unpack
+from control_plane.domain.models import Description, LoadOptions
+from control_plane.domain.tensors import Inference, pack, unpack
 from control_plane.gateways.clock import SystemClock
+from control_plane.gateways.processes.converter import ConverterInspector
+from control_plane.gateways.repository.configuration import Abilities
+from control_plane.gateways.repository.repository import LocalRepository
 from control_plane.gateways.triton import shared_memory
+from control_plane.gateways.triton.backend_directory import our_backends
+from control_plane.gateways.triton.executors import executors
 from control_plane.gateways.triton.scratch import LocalScratchTritons
 from control_plane.ports import ScratchTriton
 from tests.triton import LOAD_S, echo, put_model
 
+MLP = Path(__file__).parents[2] / "fixtures" / "mlp" / "model.onnx"
 GONE_WITHIN_S = 3
 SPEED = 20  # how often in a second a leftover is looked for
 OWNER = """
@@ -101,6 +109,30 @@ async def test_it_serves_a_model_and_tells_its_memory_and_leaves_only_its_log(st
     assert [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()] == ["logs/triton.log"]
     with pytest.raises(Unavailable):
         _ = scratch.address
+
+
+async def test_what_the_repository_stages_is_served_with_its_settings(scratch: ScratchTriton, state: Path) -> None:
+    backends = frozenset(folder.name for folder in our_backends())
+    repository = LocalRepository(state, ConverterInspector(), SystemClock(), Abilities(backends))
+    settings = LoadOptions(
+        instance_count=2, max_batch_size=3, queue_delay_us=50, threads=1, spinning=False, memory_arena=False
+    )
+    signature = await repository.stage(made(state), "fast", Description(), settings, scratch.repository)
+    await scratch.control.load("fast", LOAD_S)
+    assert await scratch.control.signature("fast") == signature
+    assert signature.max_batch_size == 3
+    answer = await scratch.triton.infer(Inference("fast", (pack("features", "FP32", (2, 8), [0.5] * 16),), 10))
+    assert [(tensor.name, tensor.shape) for tensor in answer.outputs] == [("scores", (2, 3))]
+    server = int(json.loads((state / "scratch" / "triton.pid").read_text())["pid"])
+    assert len(executors(server, "fast")) == 2
+
+
+def made(state: Path) -> Path:
+    """A bare graph in a folder of ours, as a conversion leaves it."""
+    version = state / "made" / "1"
+    version.mkdir(parents=True)
+    shutil.copy(MLP, version / "model.onnx")
+    return version.parent
 
 
 async def test_it_comes_back_empty_after_a_model_that_kills_it(scratch: ScratchTriton) -> None:
