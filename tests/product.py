@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import signal
 import socket
@@ -18,8 +20,10 @@ import httpx
 import psutil
 
 TRITONPLANE = Path(sys.executable).parent / "tritonplane"
+ROOT = Path(__file__).parents[1]
 # Made by the test command beside our own; a server would make one of its own on first need.
-CONVERTER_PYTHON = str(Path(__file__).parents[1] / ".venv-convert" / "bin" / "python")
+CONVERTER = ROOT / ".venv-convert"
+CONVERTER_PYTHON = str(CONVERTER / "bin" / "python")
 READY_TIMEOUT_S = 90
 # To httpx: its default reads every certificate of the system, 25 ms for each new client.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -34,6 +38,21 @@ def free_ports(count: int) -> list[int]:
     finally:
         for one in sockets:
             one.close()
+
+
+def lent_converter(state_dir: Path) -> dict[str, str]:
+    """Settings of a server that finds our converter environment in its state directory, as if it had made it.
+
+    One that is given to it (`CONVERTER_PYTHON`) it looks at anew in each of its lives, which takes three seconds.
+    """
+    folder = state_dir / "converter" / "lent"
+    folder.mkdir(parents=True)
+    for part in ("bin", "include", "lib", "pyvenv.cfg"):
+        (folder / part).symlink_to(CONVERTER / part)
+    requirements = hashlib.sha256((ROOT / "converters" / "requirements.txt").read_bytes()).hexdigest()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    (folder / "environment.json").write_text(json.dumps({"requirements": requirements, "python": version}))
+    return {"CONVERTER_PYTHON": ""}
 
 
 @dataclass

@@ -6,7 +6,8 @@ import json
 import resource
 import time
 from collections.abc import Generator
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,16 @@ class Mark:
 
 @dataclass
 class Plane:
-    """`duration_s` and `marks` of an undisturbed import are known of each source that `learn` was called for."""
+    """`duration_s` and `marks` of an undisturbed import are known of each source that `learn` was called for.
+
+    `unloads` what it has asked: a server that starts again does so with all that was loaded.
+    """
 
     server: ServerProcess
+    unloads: bool = True
     marks: dict[str, list[Mark]] = field(default_factory=dict)
+    _unloading: list[Future[None]] = field(default_factory=list)
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     @property
     def state(self) -> Path:
@@ -134,10 +141,22 @@ class Plane:
             self.ask(source, f"{model}:{completed[-1]}")
 
     def ask(self, source: Source, reference: str) -> None:
+        self.until_unloaded()
         with self.server.client() as http:
             http.post(f"/native/v1/models/{reference}/load").raise_for_status()
             source.check_answer(http, reference)
+        if self.unloads:
+            # Triton takes a second for each process of a model; nothing but the next question has to wait for that.
+            self._unloading.append(self._pool.submit(self._unload, reference))
+
+    def _unload(self, reference: str) -> None:
+        with self.server.client() as http, suppress(httpx.TransportError):  # the server may be killed meanwhile
             http.post(f"/native/v1/models/{reference}/unload").raise_for_status()
+
+    def until_unloaded(self) -> None:
+        """All that was asked, or lost in the death of its server."""
+        while self._unloading:
+            self._unloading.pop().result()
 
     def purge(self, model: str) -> None:
         with self.server.client() as http:
@@ -153,5 +172,6 @@ class Plane:
 
 def close(plane: Plane) -> None:
     """Stopped as an operator would; nothing has crashed by itself."""
+    plane.until_unloaded()
     assert plane.server.stop() == 0, plane.server.log[-4000:]
     assert plane.core_dumps() == []

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.product import CONVERTER_PYTHON, ServerProcess
+from tests.product import CONVERTER_PYTHON, ServerProcess, lent_converter
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,6 +38,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
 def importing(tmp_path_factory: pytest.TempPathFactory, sources: Sources) -> Iterator[ServerProcess]:
     """One for all tests that import under names of their own."""
     state = tmp_path_factory.mktemp("importing") / "state"
-    server = ServerProcess(state, {"IMPORT_ROOT": str(sources.folder)}).start().wait_ready()
+    settings = {"IMPORT_ROOT": str(sources.folder), **lent_converter(state)}
+    server = ServerProcess(state, settings).start().wait_ready()
     yield server
     assert server.stop() == 0, server.log[-4000:]

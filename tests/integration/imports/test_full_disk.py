@@ -12,7 +12,7 @@ import pytest
 
 from tests.disks import SmallDisk, small_disk
 from tests.integration.imports.conftest import Sources
-from tests.product import ServerProcess
+from tests.product import ServerProcess, lent_converter
 from tests.survival.plane import Plane, close
 from tests.survival.sources import Source, archive, llama, module
 from tests.survival.whole import processes_at
@@ -43,7 +43,8 @@ def upload() -> Source:
 
 @pytest.fixture(scope="module")
 def plane(disk: SmallDisk, sources: Sources, served: Source) -> Iterator[Plane]:
-    plane = Plane(ServerProcess(disk.path, {"IMPORT_ROOT": str(sources.folder)}))
+    server = ServerProcess(disk.path, {"IMPORT_ROOT": str(sources.folder), **lent_converter(disk.path)})
+    plane = Plane(server, unloads=False)  # there is not always room to note it
     plane.start()
     plane.learn(served)
     yield plane

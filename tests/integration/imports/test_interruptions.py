@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.integration.imports.conftest import Sources
-from tests.product import ServerProcess
+from tests.product import ServerProcess, lent_converter
 from tests.survival.plane import Plane, close
 from tests.survival.scenarios import NEVER, Moment, Scenario
 from tests.survival.sources import Source, archive, llama, module
@@ -25,7 +25,7 @@ STOPPED_WITHIN_S = 8.0  # Triton itself takes two
 def plane(tmp_path_factory: pytest.TempPathFactory, sources: Sources) -> Iterator[Plane]:
     """One state directory through many deaths of its server."""
     state = tmp_path_factory.mktemp("interrupted") / "state"
-    plane = Plane(ServerProcess(state, {"IMPORT_ROOT": str(sources.folder)}))
+    plane = Plane(ServerProcess(state, {"IMPORT_ROOT": str(sources.folder), **lent_converter(state)}))
     plane.start()
     yield plane
     close(plane)
@@ -98,6 +98,7 @@ def test_after_all_that_an_undisturbed_import_works(plane: Plane, torch_module: 
 def test_a_stop_interrupts_a_conversion_at_once_and_the_next_start_takes_it_up(
     plane: Plane, torch_module: Source
 ) -> None:
+    plane.until_unloaded()  # which a server that stops refuses
     with plane.server.client() as http:
         job_id = torch_module.submit(http, "stopped")
     plane.wait_for(job_id, EXPORTING)
