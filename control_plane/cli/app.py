@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from control_plane.cli import doctor, events, infer, jobs, keys, models, serve, setup
+from control_plane.cli import doctor, events, infer, jobs, keys, models, optimize, serve, setup
 
 EPILOG = "Exit codes: 0 done, 1 the server refused or failed, 2 wrong usage, 3 no server answers, 130 interrupted."
 
@@ -26,6 +26,7 @@ app.command("doctor")(doctor.doctor)
 app.command("infer")(infer.infer)
 app.command("events")(events.events)
 app.add_typer(models.app, name="models")
+app.add_typer(optimize.app, name="optimize")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(setup.app, name="setup")

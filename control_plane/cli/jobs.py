@@ -30,7 +30,7 @@ JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `jobs list` sho
 @with_server
 def list_jobs(
     remote: Remote,
-    kind: Annotated[str | None, typer.Option(help="import, export or configure.")] = None,
+    kind: Annotated[str | None, typer.Option(help="import, export, configure or optimize.")] = None,
     model: Annotated[str | None, typer.Option(help="Those that work on this model.")] = None,
     state: Annotated[
         list[str] | None,

@@ -15,7 +15,8 @@ from control_plane.cli.app import app
 REFERENCE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
 TOLD = re.findall(r"^\| `tritonplane ([^`]+)`", REFERENCE, re.MULTILINE)
 EXAMPLES = re.findall(
-    r"tritonplane (?:serve|doctor|setup|infer|models|jobs|events|keys)\b[^\n]*", REFERENCE.split("## Examples")[1]
+    r"tritonplane (?:serve|doctor|setup|infer|models|optimize|jobs|events|keys)\b[^\n]*",
+    REFERENCE.split("## Examples")[1],
 )
 
 

@@ -46,6 +46,29 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(
     assert [seen.method for seen in plane.seen] == ["GET"]
 
 
+def test_ctrl_c_in_a_run_leaves_the_optimization_running_and_says_how_to_come_back(
+    environment: dict[str, str], plane: Miniature
+) -> None:
+    command = [TRITONPLANE, "optimize", "run", "slow"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        while b"checking" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert (
+        b"`tritonplane jobs watch opt_endless` watches it, `tritonplane jobs cancel opt_endless` ends it" in complaint
+    )
+    assert plane.jobs.states["opt_endless"] == "running"
+
+
+def test_a_run_on_a_terminal_shows_a_bar_with_the_candidate_and_then_the_table(environment: dict[str, str]) -> None:
+    shown = _on_a_terminal({**environment, "COLUMNS": "200"}, "optimize", "run", "coder")
+    assert "━" in shown
+    assert "int8-dynamic won: 2.00x as fast as the baseline" in shown
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_events_are_printed_as_they_come_until_ctrl_c(environment: dict[str, str], *, as_json: bool) -> None:
     command = [TRITONPLANE, "events", "--topic", "model", "--topic", "health", "--after", "0"]

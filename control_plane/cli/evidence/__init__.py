@@ -1,0 +1,1 @@
+"""What an optimization measured, as a person reads it: a table on a terminal, a page in a browser."""
