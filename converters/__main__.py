@@ -1,4 +1,4 @@
-"""`python -m converters inspect | run | catalog`: one job, its events as JSON lines on a stdout of their own."""
+"""`python -m converters COMMAND`: one job, its events as JSON lines on a stdout of their own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from converters.contract import BrokenStream, Event, Failed, request_from_json, to_line
+from converters.contract import (
+    BrokenStream,
+    Event,
+    Failed,
+    evaluation_from_json,
+    request_from_json,
+    sample_from_json,
+    to_line,
+)
 
-USAGE = "usage: python -m converters inspect PATH | run JOB.json [--source PATH] [--calibration PATH] | catalog"
+USAGE = """usage: python -m converters inspect PATH
+       python -m converters run JOB.json [--source PATH] [--calibration PATH]
+       python -m converters sample | evaluate JOB.json
+       python -m converters catalog
+"""
+Emit = Callable[[Event], None]
 
 
 def main(arguments: list[str]) -> int:
@@ -21,15 +34,19 @@ def main(arguments: list[str]) -> int:
             return answer(lambda emit: inspected(Path(path)))
         case ["run", job, *options] if set(options[::2]) <= {"--source", "--calibration"} and len(options) % 2 == 0:
             places = {name.removeprefix("--"): place for name, place in zip(options[::2], options[1::2], strict=True)}
-            return answer(lambda emit: converted(Path(job), places, emit))
+            return answer(lambda emit: attempted("conversion", lambda: converted(Path(job), places, emit)))
+        case ["sample", job]:
+            return answer(lambda emit: attempted("sampling", lambda: sampled(Path(job))))
+        case ["evaluate", job]:
+            return answer(lambda emit: attempted("evaluation", lambda: evaluated(Path(job), emit)))
         case ["catalog"]:
             return answer(lambda emit: cataloged())
         case _:
-            sys.stderr.write(f"{USAGE}\n")
+            sys.stderr.write(USAGE)
             return 2
 
 
-def answer(job: Callable[[Callable[[Event], None]], Event]) -> int:
+def answer(job: Callable[[Emit], Event]) -> int:
     """Write the events of a job as they come; its last one says how it ended."""
     with private_stdout() as events:
 
@@ -56,25 +73,43 @@ def inspected(path: Path) -> Event:
         return Failed(f"it could not be read ({type(error).__name__})")
 
 
-def converted(job_file: Path, places: dict[str, str], emit: Callable[[Event], None]) -> Event:
-    from converters.pipeline import Pipeline
+def attempted(name: str, job: Callable[[], Event]) -> Event:
+    """What a job ends with, its failure in a sentence; `name` is what that calls it."""
     from converters.recipe import Refused
 
     try:
-        request = request_from_json(json.loads(job_file.read_text("utf-8")) | places)
-        return Pipeline(request, job_file.parent, emit).run()
+        return job()
     except Refused as error:
         return Failed(str(error), error.code, error.details)
     except BrokenStream as error:
         return Failed(str(error))
     except MemoryError:
-        return Failed("the conversion needs more memory than this machine has", "PROCESSING_FAILED")
+        return Failed(f"the {name} needs more memory than this machine has", "PROCESSING_FAILED")
     except OSError as error:
         traceback.print_exc()  # into the job's log
-        return Failed(f"the conversion cannot read or write a file: {error.strerror}", "PIPELINE_UNAVAILABLE")
+        return Failed(f"the {name} cannot read or write a file: {error.strerror}", "PIPELINE_UNAVAILABLE")
     except Exception as error:
         traceback.print_exc()
-        return Failed(f"the conversion failed ({type(error).__name__}); its log says more", "PROCESSING_FAILED")
+        return Failed(f"the {name} failed ({type(error).__name__}); its log says more", "PROCESSING_FAILED")
+
+
+def converted(job_file: Path, places: dict[str, str], emit: Emit) -> Event:
+    from converters.pipeline import Pipeline
+
+    request = request_from_json(json.loads(job_file.read_text("utf-8")) | places)
+    return Pipeline(request, job_file.parent, emit).run()
+
+
+def sampled(job_file: Path) -> Event:
+    from converters.samples.requests import write_sample
+
+    return write_sample(sample_from_json(json.loads(job_file.read_text("utf-8"))), job_file.parent)
+
+
+def evaluated(job_file: Path, emit: Emit) -> Event:
+    from converters.evaluation.compare import evaluate
+
+    return evaluate(evaluation_from_json(json.loads(job_file.read_text("utf-8"))), job_file.parent, emit)
 
 
 def cataloged() -> Event:

@@ -47,10 +47,8 @@ class Pipeline:
             made, done = self._step(number, len(plan), recipe, asked, made, original)
             records.append(done)
         self._report(Progressed(_STEPS_SHARE, "checking the result against its source"))
+        checks = check(original, made, self._request)
         self._assemble(original, made)
-        # Not where it was made: nothing is written beside an original that is left as it is.
-        assembled = Artifact(made.format, self._workspace.model / "1", made.facts)
-        checks = check(original, assembled, self._request, is_changed=made is not original)
         record: JsonObject = {"steps": records, "checks": checks, "tools": tool_versions()}
         return Converted(str(self._workspace.model), made.facts, record)
 

@@ -22,6 +22,7 @@ class Measure(StrEnum):
     MEAN_COSINE = "mean_cosine"  # mean over texts of the cosine between c and b, clipped to [0, 1]
     TENSOR_AGREEMENT = "tensor_agreement"  # 1 - min(1, ||c - b|| / ||b||), over all outputs of all inputs
     PERPLEXITY_RATIO = "perplexity_ratio"  # exp(mean loss of c - mean loss of b)
+    ACCURACY_RATIO = "accuracy_ratio"  # min(1, share of labels that c hits / share that b hits)
     DIFFERING_WEIGHTS = "differing_weights"  # weights that are not the same bytes under the same name
 
 
@@ -33,10 +34,14 @@ def max_difference(expected: Array, found: Array) -> float:
         return float(np.abs(found - expected).max(initial=0.0) / max(1.0, np.abs(expected).max(initial=0.0)))
 
 
+def choices(answer: Array) -> NDArray[np.int64]:
+    """Of each row along the last axis the place of the largest value; of a single value 1 where it is positive."""
+    found = answer[..., 0] > 0 if answer.shape[-1] == 1 else answer.argmax(-1)
+    return np.asarray(found, np.int64)
+
+
 def same_choice(expected: Array, found: Array) -> NDArray[np.bool_]:
-    """Of each row along the last axis: is the best of them the same; of a single value, is it positive in both."""
-    chosen = [answer[..., 0] > 0 if answer.shape[-1] == 1 else answer.argmax(-1) for answer in (expected, found)]
-    same: NDArray[np.bool_] = chosen[0] == chosen[1]
+    same: NDArray[np.bool_] = choices(expected) == choices(found)
     return same
 
 

@@ -13,7 +13,7 @@ from converters.formats import TORCH_FILES, Artifact
 from converters.onnx_graphs.files import first_line
 from converters.onnx_graphs.sessions import open_session
 from converters.recipe import OutOfTolerance, Refused
-from converters.samples.tensors import batches, calibration_rows, sample
+from converters.samples.tensors import batches, rows_of_file, sample
 from converters.torch_modules.calls import Run, open_torch
 
 # Several sizes, so that a size which was baked into the graph is found; a graph with a fixed first axis ignores them.
@@ -21,6 +21,9 @@ _BATCHES = (1, 3, 16)
 # What is measured and not judged is measured on 100 rows: fewer are low evidence (contract 0.4).
 _MORE_BATCHES = (16,) * 5
 _CALIBRATION_BATCH, _CALIBRATION_ROWS_MAX = 8, 128
+
+# Which output, what the source gives there and what the candidate gives.
+Pair = tuple[int, Any, Any]
 
 
 def check_tensors(original: Artifact, made: Artifact, request: ConversionRequest, *, is_exact: bool) -> list[Check]:
@@ -34,29 +37,36 @@ def check_tensors(original: Artifact, made: Artifact, request: ConversionRequest
         facts = describe(made.graph).inputs
     except InvalidModel as error:
         raise OutOfTolerance(f"the converted graph does not open: {error}") from error
-    expected, given = _open(original), _open_graph(made.graph)
+    expected, given = _open(original), _open_plain(made.graph)
     tried = _inputs(facts, request, is_exact=is_exact)
     pairs = [pair for arrays in tried for pair in _answers(expected, given, arrays)]
     samples = sum(len(reference) if reference.ndim else 1 for position, reference, _ in pairs if position == 0)
     difference = max(max_difference(reference, candidate) for _, reference, candidate in pairs)
     found = [
         Check(Measure.MAX_DIFFERENCE, difference, samples, limit=FP32_DIFFERENCE_MAX if is_exact else None),
-        Check(Measure.TENSOR_AGREEMENT, _agreement(pairs), samples),
+        Check(Measure.TENSOR_AGREEMENT, agreement(pairs), samples),
     ]
-    classes = _same_class(pairs)
+    classes = same_class(pairs)
     return found if classes is None else [*found, Check(Measure.TOP1_AGREEMENT, classes, samples)]
 
 
 def _open(original: Artifact) -> Run:
-    return open_torch(original) if original.format.value in TORCH_FILES else _open_graph(original.graph)
+    return open_torch(original) if original.format.value in TORCH_FILES else _open_plain(original.graph)
 
 
-def _open_graph(graph: Path) -> Run:
+def _open_plain(graph: Path) -> Run:
+    """The graph as it is: what onnxruntime makes of it when it serves is not what is checked."""
     import onnxruntime
+
+    return open_graph(graph, graph_optimization_level=onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+
+
+def open_graph(graph: Path, **options: Any) -> Run:
+    """`options`: those of `SessionOptions`. Raises Refused, as what it gives."""
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
     try:
-        session = open_session(graph, graph_optimization_level=onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+        session = open_session(graph, **options)
     except (failures.Fail, failures.InvalidGraph, failures.NotImplemented, RuntimeError) as error:
         raise Refused(f"onnxruntime cannot open the graph: {first_line(error)}") from error
 
@@ -71,7 +81,7 @@ def _open_graph(graph: Path) -> Run:
 
 def _inputs(facts: Sequence[TensorFact], request: ConversionRequest, *, is_exact: bool) -> list[dict[str, Any]]:
     if request.calibration:
-        rows = calibration_rows(Path(request.calibration), facts)
+        rows = rows_of_file(Path(request.calibration), facts)
         # The last ones: calibration looks at the first.
         few = {name: array[-_CALIBRATION_ROWS_MAX:] for name, array in rows.items()}
         return list(batches(few, facts, _CALIBRATION_BATCH))
@@ -79,8 +89,8 @@ def _inputs(facts: Sequence[TensorFact], request: ConversionRequest, *, is_exact
     return [sample(facts, batch, seed=number) for number, batch in enumerate(sizes)]
 
 
-def _answers(expected: Run, given: Run, arrays: Mapping[str, Any]) -> list[tuple[int, Any, Any]]:
-    """(position, reference, candidate) of each output. Raises: Refused when the source itself takes no such inputs."""
+def _answers(expected: Run, given: Run, arrays: Mapping[str, Any]) -> list[Pair]:
+    """Raises: Refused when the source itself takes no such inputs."""
     try:
         references = expected(arrays)
     except Refused as error:
@@ -92,6 +102,11 @@ def _answers(expected: Run, given: Run, arrays: Mapping[str, Any]) -> list[tuple
         candidates = given(arrays)
     except Refused as error:
         raise OutOfTolerance(f"the converted model refuses what its source takes: {error}") from error
+    return compared(references, candidates)
+
+
+def compared(references: Sequence[Any], candidates: Sequence[Any]) -> list[Pair]:
+    """Of each output. Raises: OutOfTolerance for other shapes, and for a candidate alone that is not finite."""
     if [reference.shape for reference in references] != [candidate.shape for candidate in candidates]:
         raise OutOfTolerance(
             "the converted model gives other shapes than its source",
@@ -117,7 +132,8 @@ def _comparable(reference: Any, candidate: Any) -> tuple[Any, Any]:
     return np.where(endless, 0.0, reference), np.where(endless, 0.0, candidate)
 
 
-def _agreement(pairs: Sequence[tuple[int, Any, Any]]) -> float:
+def agreement(pairs: Sequence[Pair]) -> float:
+    """Measure.TENSOR_AGREEMENT."""
     apart = sum(float(((candidate - reference) ** 2).sum()) for _, reference, candidate in pairs)
     whole = sum(float((reference**2).sum()) for _, reference, _ in pairs)
     if whole == 0.0:
@@ -125,7 +141,7 @@ def _agreement(pairs: Sequence[tuple[int, Any, Any]]) -> float:
     return float(1.0 - min(1.0, (apart / whole) ** 0.5))
 
 
-def _same_class(pairs: Sequence[tuple[int, Any, Any]]) -> float | None:
+def same_class(pairs: Sequence[Pair]) -> float | None:
     """The share of rows whose first output has its largest value at the same place; None where it has no classes."""
     rows = [(reference, candidate) for position, reference, candidate in pairs if position == 0]
     if any(reference.ndim != 2 or reference.shape[1] < 2 for reference, _ in rows):

@@ -14,7 +14,8 @@ from converters.onnx_graphs.files import attempt
 from converters.onnx_graphs.sessions import open_session
 from converters.recipe import OutOfTolerance
 from converters.samples.texts import Part, sentences, sources
-from converters.text_encoders.files import CLASSIFICATION, TOKENIZER, EncoderFacts, read_facts
+from converters.text_encoders.files import CLASSIFICATION, EncoderFacts, read_facts
+from converters.text_files import open_tokenizer
 
 _SENTENCES, _SOURCES, _BATCH = 104, 8, 8
 # Each sentence is cut to one of so many lengths.
@@ -29,7 +30,7 @@ def check_text_encoder(original: Artifact, made: Artifact, *, is_exact: bool) ->
     facts = read_facts(made.directory)
     candidate = GraphEncoder(made, made, facts)
     texts = sample_texts()
-    expected, found = _in_batches(_source(original, made, facts), texts), _in_batches(candidate, texts)
+    expected, found = in_batches(_source(original, made, facts), texts), in_batches(candidate, texts)
     alone = np.concatenate([candidate([text]) for text in texts[:_BATCH]])
     for values in (expected, found, alone):
         if not np.isfinite(values).all():
@@ -52,11 +53,7 @@ class GraphEncoder:
     """The graph of one artifact behind the tokenizer of an encoder: embeddings, or a classifier's logits."""
 
     def __init__(self, artifact: Artifact, encoder: Artifact, facts: EncoderFacts) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = attempt(TOKENIZER, lambda: Tokenizer.from_file(str(encoder.directory / TOKENIZER)))
-        direction = (self._tokenizer.truncation or {}).get("direction", "right")
-        self._tokenizer.enable_truncation(facts.max_tokens, direction=direction.lower())
+        self._tokenizer = open_tokenizer(encoder.directory, facts.max_tokens)
         self._tokenizer.enable_padding(pad_id=facts.pad_token_id)
         self._output = "logits" if facts.task == CLASSIFICATION else "embedding"
         self._session = attempt("onnxruntime cannot open the graph", lambda: open_session(artifact.graph))
@@ -88,6 +85,6 @@ def _source(original: Artifact, made: Artifact, facts: EncoderFacts) -> Callable
     return Reference(original, facts.max_tokens)
 
 
-def _in_batches(encode: Callable[[Sequence[str]], Array], texts: Sequence[str]) -> Array:
+def in_batches(encode: Callable[[Sequence[str]], Array], texts: Sequence[str]) -> Array:
     starts = range(0, len(texts), _BATCH)
     return np.concatenate([encode(texts[start : start + _BATCH]) for start in starts])

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from converters.checks.decoder import Decoder, Logits, TokenIds
-from converters.checks.measures import Measure, max_difference, same_choice
+from converters.checks.measures import Measure, max_difference
+from converters.checks.predictions import joined, predictions
 from converters.checks.results import FP32_DIFFERENCE_MAX, Check
 from converters.formats import Artifact, Format
 from converters.recipe import OutOfTolerance
 from converters.samples.texts import Part, sentences
+from converters.text_files import open_tokenizer
 
 _POSITIONS_MIN = 100
 _AGREEMENT_MIN = 0.999
@@ -31,21 +33,18 @@ def check_text_generation(original: Artifact, made: Artifact, *, is_exact: bool)
     decoder = Decoder(made.directory)
     texts = windows(made, decoder)
     expected = _read_all(_reader(original), texts)
-    found = [_finite(decoder.logits(text)) for text in texts]
+    found = [require_finite(decoder.logits(text)) for text in texts]
     return [*_compared(expected, found, texts, is_exact), _incremental(decoder, texts[0], found[0], is_exact)]
 
 
-def windows(made: Artifact, decoder: Decoder) -> list[TokenIds]:
-    """At least _POSITIONS_MIN predictions, in texts that the model's own tokenizer cut."""
-    from tokenizers import Tokenizer
-
+def windows(made: Artifact, decoder: Decoder, part: Part = Part.EVALUATION, times: int = 1) -> list[TokenIds]:
+    """At least _POSITIONS_MIN predictions, in texts that the model's own tokenizer cut; `times` as many."""
     is_small = (made.facts.parameters or 0) <= _SMALL_PARAMETERS
     tokens = min(_SMALL_TOKENS if is_small else _LARGE_TOKENS, decoder.context_length)
-    count = max(_SMALL_TEXTS if is_small else 0, -(-_POSITIONS_MIN // max(1, tokens - 1)))
-    tokenizer = Tokenizer.from_file(str(made.directory / "tokenizer.json"))
-    tokenizer.no_truncation()
+    count = max(_SMALL_TEXTS if is_small else 0, -(-_POSITIONS_MIN // max(1, tokens - 1))) * times
+    tokenizer = open_tokenizer(made.directory)
     stream: list[int] = []
-    for sentence in sentences(Part.EVALUATION):
+    for sentence in sentences(part):
         stream += tokenizer.encode(sentence).ids
         if len(stream) >= count * tokens:
             break
@@ -89,7 +88,8 @@ def _read_all(read: Reader, texts: Sequence[TokenIds]) -> list[Logits]:
     return found
 
 
-def _finite(logits: Logits) -> Logits:
+def require_finite(logits: Logits) -> Logits:
+    """Raises: OutOfTolerance."""
     if not np.isfinite(logits).all():
         raise OutOfTolerance("the converted model predicts numbers that are not finite; try another precision")
     return logits
@@ -98,14 +98,15 @@ def _finite(logits: Logits) -> Logits:
 def _compared(
     expected: Sequence[Logits], found: Sequence[Logits], texts: Sequence[TokenIds], is_exact: bool
 ) -> list[Check]:
-    before, after = np.stack(expected), np.stack(found)
-    predictions = int(np.prod(before.shape[:2])) - len(texts)  # the last of each text has no next token
-    agreement = float(same_choice(before[:, :-1], after[:, :-1]).mean())
-    ratio = float(np.exp(_loss(after, texts) - _loss(before, texts)))
+    before, after = (
+        joined([predictions(*pair) for pair in zip(logits, texts, strict=True)]) for logits in (expected, found)
+    )
+    difference = max_difference(np.stack(expected), np.stack(found))
+    floor, count = _AGREEMENT_MIN if is_exact else None, before.choices.size
     return [
-        Check(Measure.MAX_DIFFERENCE, max_difference(before, after), predictions, _limit(is_exact)),
-        Check(Measure.TOP1_AGREEMENT, agreement, predictions, _AGREEMENT_MIN if is_exact else None, at_least=True),
-        Check(Measure.PERPLEXITY_RATIO, ratio, predictions),
+        Check(Measure.MAX_DIFFERENCE, difference, count, _limit(is_exact)),
+        Check(Measure.TOP1_AGREEMENT, after.agreement(before), count, floor, at_least=True),
+        Check(Measure.PERPLEXITY_RATIO, after.perplexity_ratio(before), count),
     ]
 
 
@@ -113,17 +114,9 @@ def _incremental(decoder: Decoder, text: TokenIds, whole: Logits, is_exact: bool
     """Two pieces of a prompt, then token by token, as a server reads and continues a text."""
     first = text.size // 4
     pieces = [size for size in (first, text.size // 2 - first) if size] + [1] * (text.size - text.size // 2)
-    difference = max_difference(whole, _finite(decoder.logits(text, pieces)))
+    difference = max_difference(whole, require_finite(decoder.logits(text, pieces)))
     return Check(Measure.INCREMENTAL_DIFFERENCE, difference, text.size, _limit(is_exact))
 
 
 def _limit(is_exact: bool) -> float | None:
     return FP32_DIFFERENCE_MAX if is_exact else None
-
-
-def _loss(logits: Logits, texts: Sequence[TokenIds]) -> float:
-    """Mean negative log-likelihood of each next token."""
-    scores = logits[:, :-1].astype(np.float64)
-    scores -= scores.max(-1, keepdims=True)
-    chosen = np.take_along_axis(scores, np.stack(texts)[:, 1:, None], -1)[..., 0]
-    return float((np.log(np.exp(scores).sum(-1)) - chosen).mean())

@@ -31,7 +31,7 @@ def sample(facts: Sequence[TensorFact], batch: int = BATCH, axis: int = AXIS, se
     for fact in facts:
         if fact.datatype not in DTYPES:
             raise Refused(f"the input {fact.name!r} is {fact.datatype}: such inputs cannot be tried without examples")
-        shape = [_size(position, size, batch, axis) for position, size in enumerate(fact.shape)]
+        shape = shape_of(fact, batch, axis)
         dtype = np.dtype(DTYPES[fact.datatype])
         if dtype.kind == "f":
             arrays[fact.name] = random.standard_normal(shape).astype(dtype)
@@ -42,45 +42,52 @@ def sample(facts: Sequence[TensorFact], batch: int = BATCH, axis: int = AXIS, se
     return arrays
 
 
-def _size(position: int, size: int, batch: int, axis: int) -> int:
-    if size >= 0:
-        return size
-    return batch if position == 0 else axis
+def shape_of(fact: TensorFact, batch: int, axis: int) -> list[int]:
+    """With `batch` for a free first axis, `axis` for the other free ones."""
+    free = (batch, *[axis] * len(fact.shape))
+    return [size if size >= 0 else free[position] for position, size in enumerate(fact.shape)]
 
 
-def calibration_rows(file: Path, facts: Sequence[TensorFact]) -> dict[str, Any]:
+def rows_of_file(file: Path, facts: Sequence[TensorFact]) -> dict[str, Any]:
     """The arrays of an .npz, one for each input, [rows, ...]. Raises: Refused for what does not fit the inputs."""
+    arrays = arrays_of_file(file)
+    missing = {fact.name for fact in facts} - set(arrays)
+    if missing:
+        raise Refused(f"{file.name} has no array {min(missing)!r}; it has: {', '.join(sorted(arrays))}")
+    rows = {len(arrays[fact.name]) if arrays[fact.name].ndim else 0 for fact in facts}
+    if len(rows) != 1 or rows == {0}:
+        raise Refused(f"the arrays of {file.name} must have equally many rows, at least one; they have {sorted(rows)}")
+    return {fact.name: _fitting(arrays[fact.name], fact, file.name) for fact in facts}
+
+
+def arrays_of_file(file: Path) -> dict[str, Any]:
+    """Raises: Refused."""
     import zipfile
 
     import numpy as np
 
+    if not file.is_file():
+        raise Refused(f"there is no file {file.name}")
     try:
         with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise Refused("the calibration file must be an .npz of arrays (numpy.savez), one for each input") from error
-    missing = {fact.name for fact in facts} - set(arrays)
-    if missing:
-        raise Refused(f"the calibration file has no array {min(missing)!r}; it has: {', '.join(sorted(arrays))}")
-    rows = {len(arrays[fact.name]) if arrays[fact.name].ndim else 0 for fact in facts}
-    if len(rows) != 1 or rows == {0}:
-        raise Refused(f"the calibration arrays must have equally many rows, at least one; they have {sorted(rows)}")
-    return {fact.name: _fitting(arrays[fact.name], fact) for fact in facts}
+        raise Refused(f"{file.name} must be an .npz of arrays (numpy.savez), one for each input") from error
 
 
-def _fitting(array: Any, fact: TensorFact) -> Any:
+def _fitting(array: Any, fact: TensorFact, name: str) -> Any:
     rest = fact.shape[1:]
     fits = array.ndim == len(fact.shape) and all(
         wanted in (-1, found) for wanted, found in zip(rest, array.shape[1:], strict=True)
     )
     if not fits or fact.datatype not in DTYPES:
         raise Refused(
-            f"the calibration array {fact.name!r} has the shape {list(array.shape)}; "
+            f"the array {fact.name!r} of {name} has the shape {list(array.shape)}; "
             f"{fact.datatype} of [rows, {', '.join(map(str, rest))}] was expected"
         )
     converted = array.astype(DTYPES[fact.datatype])
     if converted.dtype.kind == "f" and not math.isfinite(float(abs(converted).max(initial=0))):
-        raise Refused(f"the calibration array {fact.name!r} holds values that are not finite")
+        raise Refused(f"the array {fact.name!r} of {name} holds values that are not finite")
     return converted
 
 
