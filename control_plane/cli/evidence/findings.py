@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from control_plane.cli.console import NOTHING
+from control_plane.cli.console import NOTHING, duration, size
 
 if TYPE_CHECKING:
     from tritonplane_client.optimization_schemas import Candidate, Comparison, Evidence, Final, Interval
 
 BASELINE = "baseline"
+_NOISE = "measured beside itself: how much is noise here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,22 @@ def whereabouts(evidence: Evidence) -> list[str]:
     ]
 
 
+def pareto_of(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
+    """Of a joint search: what is known of each way to serve that no other beats in everything, under its headings."""
+    front = evidence["result"].get("pareto") or []
+    names = list(dict.fromkeys(name for one in front for name in one))
+    headings = [name.removesuffix("_s").removesuffix("_bytes").replace("_", " ") for name in names]
+    return headings, [[_cell(name, one.get(name)) for name in names] for one in front]
+
+
+def _cell(name: str, value: object) -> str:
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return NOTHING if value is None else str(value)
+    if name.endswith("_bytes"):
+        return size(int(value))
+    return duration(value) if name.endswith("_s") else f"{value:.4g}"
+
+
 def ratio(value: float | None) -> str:
     """2.0 as 2.00x."""
     return NOTHING if value is None else f"{value:.2f}x"
@@ -115,7 +132,7 @@ def _finding(candidate: Candidate, *, is_chosen: bool) -> Finding:
         name=candidate["name"],
         level=candidate["level"],
         status=candidate["status"],
-        reason=candidate["reason"],
+        reason=candidate["reason"] or (_NOISE if candidate["name"] == BASELINE and comparison else None),
         is_chosen=is_chosen,
         accuracy=None if accuracy is None else accuracy["value"],
         speedup=None if comparison is None else comparison["speedup"],

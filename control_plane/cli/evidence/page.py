@@ -20,7 +20,7 @@ from control_plane.cli.evidence.findings import (
     verdict,
     whereabouts,
 )
-from control_plane.cli.evidence.page_tables import candidates, facts, finals, folded, making, servings
+from control_plane.cli.evidence.page_tables import candidates, facts, finals, folded, making, pareto, servings
 from control_plane.cli.evidence.plots import accuracies, latencies, speedups
 from control_plane.cli.evidence.style import CSS
 
@@ -70,6 +70,7 @@ def _sections(evidence: Evidence, status: OptimizationStatus, title: str) -> Ite
     yield from _section(
         "Baseline and winner", servings(comparison, is_better=final is not None) if comparison else None
     )
+    yield from _section("What no other way to serve beats in everything", pareto(evidence))
     yield from _section("How the winner is made", making(evidence))
     yield from _section("What was asked for", facts(evidence["options"]))
     yield from _section(

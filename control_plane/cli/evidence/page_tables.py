@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from control_plane.cli.console import NOTHING, duration, size
 from control_plane.cli.evidence.drawing import Content, Markup, element, joined
-from control_plane.cli.evidence.findings import Finding, bounds, change, decisive_final, ratio, share
+from control_plane.cli.evidence.findings import Finding, bounds, change, decisive_final, pareto_of, ratio, share
 
 if TYPE_CHECKING:
     from tritonplane_client.optimization_schemas import Candidate, Comparison, Evidence
@@ -62,6 +62,16 @@ def finals(evidence: Evidence) -> Markup | None:
     ]
     headings = ("Recipe", "Speedup", "95 % interval", "99.9 % lower end", "Throughput", "Verdict")
     return _table(headings, rows, numbers=range(1, 5)) if rows else None
+
+
+def pareto(evidence: Evidence) -> Markup | None:
+    """Of a joint search: the ways to serve that no other one beats in everything."""
+    headings, front = pareto_of(evidence)
+    rows = [
+        element("tr", element("th", name, scope="row"), *(element("td", text, class_=NUMBER) for text in rest))
+        for name, *rest in front
+    ]
+    return _table(headings, rows, numbers=range(1, len(headings))) if rows else None
 
 
 def _final_numbers(comparison: Comparison) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from control_plane.cli.evidence.findings import (
     bounds,
     change,
     findings_of,
+    pareto_of,
     ratio,
     share,
     verdict,
@@ -30,6 +31,10 @@ CHOSEN = "* "
 def print_findings(evidence: Evidence) -> None:
     """The table and the verdict on stdout, hints on stderr."""
     print_table(HEADINGS, [_row(finding) for finding in findings_of(evidence)])
+    headings, front = pareto_of(evidence)
+    if front:
+        typer.echo()
+        print_table([heading.upper() for heading in headings], front)
     typer.echo()
     typer.echo(visible(verdict(evidence)))
     for sentence in whereabouts(evidence):

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from control_plane.cli.evidence.drawing import escaped, scale_over
-from control_plane.cli.evidence.findings import change, findings_of, share
+from control_plane.cli.evidence.findings import change, findings_of, pareto_of, share
 from control_plane.cli.evidence.page import page
 from tests.doubles.optimizations import told
 
@@ -112,6 +112,23 @@ def test_what_a_model_or_file_is_called_is_shown_and_not_obeyed() -> None:
     assert "script" not in read.seen
     assert "alert(1)" in read.text
     assert not re.search(r"[\x00\x1b]", text)
+
+
+def test_the_front_of_a_joint_search_is_a_table_in_units_that_people_read() -> None:
+    found = evidence()
+    assert "no other way to serve" not in page(found, STATUS)
+    front = [
+        {"name": "one instance", "latency_p99_s": 0.0123, "throughput": 80.0, "memory_bytes": 2**20, "accuracy": 1.0},
+        {"name": "two <b>", "latency_p99_s": 0.02, "throughput": 120.0, "memory_bytes": None, "accuracy": 0.995},
+    ]
+    found["result"]["pareto"] = front
+    assert pareto_of(found) == (
+        ["name", "latency p99", "throughput", "memory", "accuracy"],
+        [["one instance", "12.3 ms", "80", "1.0 MiB", "1"], ["two <b>", "20 ms", "120", "-", "0.995"]],
+    )
+    read = parsed(found)
+    assert "What no other way to serve beats in everything" in read.text
+    assert "two <b>" in read.text
 
 
 def test_what_was_not_measured_is_left_out() -> None:
