@@ -30,6 +30,7 @@ class ConversionRequest:
 
     `inputs` describes what a TorchScript file takes, which it does not say itself. `steps` None: the plan that fits
     the source and the precision. `calibration`: an .npz of inputs (name -> [rows, ...]) for static quantization.
+    `compare`: whether the result is compared with its source; who compares it otherwise need not wait for that.
     """
 
     source: str
@@ -37,6 +38,7 @@ class ConversionRequest:
     inputs: tuple[TensorFact, ...] = ()
     steps: tuple[StepRequest, ...] | None = None
     calibration: str | None = None
+    compare: bool = True
 
 
 @dataclass(frozen=True, slots=True)
