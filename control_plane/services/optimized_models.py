@@ -36,7 +36,8 @@ class OptimizedModels:
         if winner is None:
             return {}
         run.report(Progress(0.9, f"making {winner.name} again from its source"))
-        request: JsonObject = {"source": str(run.workspace / winner.origin), "steps": list(winner.plan)}
+        source = str(run.workspace / winner.origin)
+        request: JsonObject = {"source": source, "steps": list(winner.plan), "compare": False}
         made = await self._converter.convert(run.workspace / _PROOF, request, lambda progress: None)
         again = await asyncio.to_thread(artifacts_of, made.directory / VERSION)
         before = {str(one["path"]): one["sha256"] for one in winner.artifacts}

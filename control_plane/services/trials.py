@@ -125,7 +125,11 @@ class Trials:
             artifacts = await to_thread(artifacts_of, self._workspace / begin.graph)
             return replace(tried, folder=begin.folder, artifacts=artifacts, description=begin.description)
         report(Progress(0.0, f"making {tried.name}"))
-        request: JsonObject = {"source": str(self._workspace / begin.graph), "steps": list(candidate.steps)}
+        request: JsonObject = {
+            "source": str(self._workspace / begin.graph),
+            "steps": list(candidate.steps),
+            "compare": False,
+        }
         folder = self._workspace / _CANDIDATES / tried.name
         made = await self._converter.convert(folder, request, _part(report, 0.0, _MADE))
         return replace(
