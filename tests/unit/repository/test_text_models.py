@@ -58,11 +58,12 @@ async def test_a_text_model_is_described_from_its_files(workshop: Workshop, tmp_
 
 
 async def test_a_text_model_in_a_zip_or_beside_other_files_keeps_them(workshop: Workshop, tmp_path: Path) -> None:
-    source = write_directory(text_directory(tmp_path / "m"), {"source/model.safetensors": b"x", "README.md": "x"})
+    beside = {"README.md": "x", "evaluation.jsonl": '{"text": "def f():"}\n'}
+    source = write_directory(text_directory(tmp_path / "m"), {"source/model.safetensors": b"x", **beside})
 
     revision = await workshop.publish(source)
 
-    assert {"source/model.safetensors", "README.md"} <= {artifact.path for artifact in revision.artifacts}
+    assert {"source/model.safetensors", *beside} <= {artifact.path for artifact in revision.artifacts}
 
 
 @pytest.mark.parametrize(
