@@ -83,8 +83,7 @@ class InMemoryConverter:
 
     async def convert(self, workspace: Path, request: JsonObject, report: Report) -> Conversion:
         self.requests.append(request)
-        workspace.mkdir(parents=True, exist_ok=True)
-        (workspace / "job.json").write_text(json.dumps(request))
+        _keep(workspace, request)
         report(Progress(0.5, "converting"))
         self.half_way.set()
         try:
@@ -111,3 +110,8 @@ class InMemoryConverter:
             (model / path).parent.mkdir(parents=True, exist_ok=True)
             (model / path).write_bytes(content)
         return model
+
+
+def _keep(workspace: Path, request: JsonObject) -> None:
+    workspace.mkdir(parents=True, exist_ok=True)
+    (workspace / "job.json").write_text(json.dumps(request))

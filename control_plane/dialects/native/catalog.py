@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from control_plane.dialects.native.protocol import CatalogCandidate, CatalogResponse, CatalogLevel, CatalogRecipe
+from control_plane.dialects.native.protocol import CatalogCandidate, CatalogLevel, CatalogRecipe, CatalogResponse
 from control_plane.edge.http.routing import Routes, ServicesDep, Viewer
 from control_plane.edge.http.schemas import refusals
 from control_plane.ports import CandidatePlan, LevelPlan, RecipeStatus
