@@ -13,7 +13,7 @@ from pathlib import Path
 from training.corpus import SourceFile, read_corpus, standard_library
 
 FILE = "evaluation.jsonl"
-# About 800 tokens: three windows of an evaluation, from 48 files more than it reads.
+# About 670 tokens, between two and three windows; of 48 files four times what an evaluation reads.
 STRETCH_CHARACTERS = 2_500
 # Files begin alike, with licences and imports.
 BEGINS_AT = 1 / 3

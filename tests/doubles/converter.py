@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from control_plane.domain.errors import DomainError
@@ -59,7 +60,8 @@ class InMemoryConverter:
 
     `failure` is what each conversion raises. With a `gate`, a conversion waits for it half-way; `interrupted` counts
     those that were cancelled there. `preparation_failure` is what making the environment raises. `samples` and
-    `accuracy` are what it gives when asked for them.
+    `accuracy` are what it gives when asked for them; `accuracies` has other values for candidates, by a folder on the
+    way to them (which in an optimization has the candidate's name).
     """
 
     def __init__(self, files: dict[str, bytes] | None = None, description: Description | None = None) -> None:
@@ -73,7 +75,8 @@ class InMemoryConverter:
         self.is_prepared = False
         self.interrupted = 0
         self.samples: Sequence[tuple[Tensor, ...]] = ()
-        self.accuracy = Accuracy("cosine", 1.0, 200, "what the test says")
+        self.accuracy = Accuracy("mean_cosine", 1.0, 200, "what the test says")
+        self.accuracies: dict[str, float] = {}
 
     async def prepare(self, report: Report) -> None:
         if self.preparation_failure is not None:
@@ -100,7 +103,8 @@ class InMemoryConverter:
         return self.samples
 
     async def evaluate(self, workspace: Path, request: JsonObject, report: Report) -> Accuracy:
-        return self.accuracy
+        values = [self.accuracies[part] for part in Path(str(request["candidate"])).parts if part in self.accuracies]
+        return replace(self.accuracy, value=values[-1]) if values else self.accuracy
 
     async def catalog(self) -> ConverterCatalog:
         return ConverterCatalog(RECIPES, LEVELS)
