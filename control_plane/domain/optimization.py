@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from control_plane.domain.statistics import Interval, Rounds
+from control_plane.domain.statistics import Interval, Rounds, ratio_of_medians
 
 
 class Level(StrEnum):
@@ -149,3 +150,27 @@ def gain(comparison: Comparison, objective: Objective) -> float:
         case Objective.MEMORY:
             ours, theirs = comparison.candidate.pss_bytes, comparison.baseline.pss_bytes
             return theirs / ours if ours and theirs else 1.0
+
+
+def pooled(comparisons: Sequence[Comparison]) -> Comparison:
+    """Several comparisons of the same two as one; of the later the servings are kept, of all the rounds."""
+    if len(comparisons) == 1:
+        return comparisons[0]
+    latency = _together([one.latency for one in comparisons])
+    rate = _together([one.rate for one in comparisons])
+    return replace(
+        comparisons[-1],
+        latency=latency,
+        rate=rate,
+        speedup=ratio_of_medians(latency.baseline, latency.candidate),
+        throughput_ratio=ratio_of_medians(rate.candidate, rate.baseline),
+    )
+
+
+def _together(parts: Sequence[Rounds]) -> Rounds:
+    """As many values of each round as all have."""
+    count = min(len(one) for rounds in parts for one in (*rounds.baseline, *rounds.candidate))
+    sides = [
+        tuple(one[:count] for rounds in parts for one in getattr(rounds, side)) for side in ("baseline", "candidate")
+    ]
+    return Rounds(*sides)

@@ -65,7 +65,7 @@ def _whole(low: int, high: int) -> Callable[[str, object], int]:
     def read(name: str, value: object) -> int:
         number = _number(low, high)(name, value)
         if not number.is_integer():
-            raise InvalidRequest(f"{name} must be a whole number from {low} to {high}, got {value!r}", field=name)
+            raise InvalidRequest(f"{name} must be a whole number from {low} to {high}, got {number:g}", field=name)
         return int(number)
 
     return read

@@ -39,6 +39,11 @@ class Tried:
         return sum(int(str(artifact["size_bytes"])) for artifact in self.artifacts)
 
     @property
+    def artifacts_key(self) -> tuple[str, ...]:
+        """Equal for candidates that are the same files."""
+        return tuple(f"{artifact['sha256']} {artifact['path']}" for artifact in self.artifacts)
+
+    @property
     def load_options(self) -> LoadOptions:
         return LoadOptions(**(self.settings or {}))  # type: ignore[arg-type]  # our own field names
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from ulid import ULID
 
 from control_plane.domain.access import Principal
 from control_plane.domain.errors import InvalidRequest, NotFound, OptimizationNotFound
 from control_plane.domain.jobs import Job, JobFilter, JobKind, JsonObject
-from control_plane.domain.optimization import Level, OptimizationOptions
+from control_plane.domain.optimization import Deploy, Level, Objective, OptimizationOptions
 from control_plane.domain.paging import Page, Paged
 from control_plane.ports import Converter, ConverterCatalog, Workspaces
 from control_plane.services.catalog import Catalog
@@ -100,3 +101,17 @@ class Optimizations:
     async def catalog(self) -> ConverterCatalog:
         """Levels and recipes, and why what is not available here is not."""
         return await self._converter.catalog()
+
+
+def options_of(parameters: JsonObject) -> OptimizationOptions:
+    """Of a job's parameters."""
+    fields: dict[str, Any] = {name: parameters[name] for name in OptimizationOptions.__dataclass_fields__}
+    return OptimizationOptions(
+        **{
+            **fields,
+            "level": Level(fields["level"]),
+            "objective": Objective(fields["objective"]),
+            "deploy": Deploy(fields["deploy"]),
+            "recipes": tuple(fields["recipes"]),
+        }
+    )

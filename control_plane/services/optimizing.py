@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -13,7 +13,7 @@ from typing import Any
 
 from control_plane.domain.errors import EngineFailed, TimedOut
 from control_plane.domain.jobs import JobKind, JsonObject
-from control_plane.domain.optimization import Deploy, Level, Objective, OptimizationOptions
+from control_plane.domain.optimization import Objective, OptimizationOptions, pooled
 from control_plane.domain.optimization_records import Tried, comparison_from_json, tried_from_json, tried_to_json
 from control_plane.ports import (
     CandidatePlan,
@@ -34,15 +34,19 @@ from control_plane.services.job_runs import part_of
 from control_plane.services.jobs import JobService, Run
 from control_plane.services.measuring import Bench, Workload
 from control_plane.services.models import Models
+from control_plane.services.optimizations import options_of
 from control_plane.services.optimized_models import OptimizedModels
 from control_plane.services.publishing import Publisher
+from control_plane.services.searches import Searches
+from control_plane.services.serving_search import Limits
 from control_plane.services.trials import FINAL_ROUNDS, Bounds, Trials
 from control_plane.services.verdicts import Planned
 
 _SCRATCH, _SAMPLE = "scratch", "sample"  # folders of the workspace
 _REQUESTS, _CONCURRENCY = 8, 8
 # Shares of the job's progress: what came before each part is done.
-_PREPARED, _GROUNDED, _TRIED, _PROVEN = 0.05, 0.1, 0.85, 0.95
+_PREPARED, _GROUNDED, _TRIED, _SEARCHED, _PROVEN = 0.05, 0.1, 0.75, 0.85, 0.95
+_CANDIDATES_SHARE = 0.7  # of the time budget, where searches follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,15 @@ class _Task:
     @property
     def workspace(self) -> Path:
         return self.run.workspace
+
+
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """What candidates of one job are tried with, as long as its scratch Triton is open."""
+
+    trials: Trials
+    searches: Searches
+    limits: Limits
 
 
 class Optimizer:
@@ -100,13 +113,14 @@ class Optimizer:
         catalog = await self._workshop.converter.catalog()
         ground = ground_from_json(await run.step("ground", lambda: self._ground(run, options)))
         task = _Task(run, options, catalog, ground)
-        async with self._trials(task) as trials:
-            tried = await self._search(task, trials)
-            finals = await self._finals(task, trials, tried)
+        async with self._tools(task) as tools:
+            tried = await self._search(task, tools.trials)
+            tried, searched = await self._searched(task, tools, tried)
+            finals = await self._finals(task, tools.trials, tried)
         winner = next((one for one in tried for final in finals if final.stands and final.name == one.name), None)
-        tools = await run.step("prove", lambda: self._results.prove(run, winner))
+        proof = await run.step("prove", lambda: self._results.prove(run, winner))
         run.report(Progress(_PROVEN, "publishing"))
-        findings = Findings(tried, finals, winner, self._workshop.machine, tools, {})
+        findings = Findings(tried, finals, winner, self._workshop.machine, proof, searched)
         return await self._published(task, findings)
 
     async def _ground(self, run: Run, options: OptimizationOptions) -> JsonObject:
@@ -117,34 +131,38 @@ class Optimizer:
         return ground_to_json(await self._grounds.make(run.job.model, number, options, run.workspace, report))
 
     @asynccontextmanager
-    async def _trials(self, task: _Task) -> AsyncIterator[Trials]:
+    async def _tools(self, task: _Task) -> AsyncIterator[_Tools]:
         """Everything that candidates are tried with, in a Triton that serves nobody else."""
-        workshop, options, ground = self._workshop, task.options, task.ground
-        data = self._data(task)
+        workshop, options, workspace = self._workshop, task.options, task.workspace
+        data, workload = self._data(task), await self._workload(task)
+        has_searches = bool(verdicts.searches(task.catalog, options))
+        share = _CANDIDATES_SHARE if has_searches else 1.0
+        bounds = Bounds(verdicts.floor(task.catalog, options), data, self._timer(task, share))
+        limits = Limits(options.slo_p99_ms, self._timer(task, 1.0))
+        converter, repository = workshop.converter, workshop.repository
+        async with workshop.scratch.open(workspace / _SCRATCH) as scratch:
+            bench = Bench(scratch, workload)
+            trials = Trials(converter, repository, scratch, bench, task.ground, workspace, bounds)
+            yield _Tools(trials, Searches(repository, workshop.profiler, scratch, trials, workload), limits)
+
+    async def _workload(self, task: _Task) -> Workload:
+        options, data = task.options, self._data(task)
         request: JsonObject = {
-            "model": str(task.workspace / ground.graph),
+            "model": str(task.workspace / task.ground.graph),
             "count": _REQUESTS,
             "rows": options.batch_size,
             "length": options.sequence_length,
             "data": None if data is None else str(data),
         }
-        requests = await workshop.converter.sample(task.workspace / _SAMPLE, request, lambda progress: None)
-        is_text = ground.kind == "text_generation"
-        workload = Workload(requests, 1 if is_text else options.batch_size, _CONCURRENCY, is_text)
-        begun_at = task.run.job.started_at or workshop.clock.now()
-        over_at = begun_at + timedelta(seconds=options.time_budget_s)
-        floor = verdicts.floor(task.catalog, options)
-        bounds = Bounds(floor, data, lambda: workshop.clock.now() > over_at)
-        async with workshop.scratch.open(task.workspace / _SCRATCH) as scratch:
-            yield Trials(
-                workshop.converter,
-                workshop.repository,
-                scratch,
-                Bench(scratch, workload),
-                ground,
-                task.workspace,
-                bounds,
-            )
+        requests = await self._workshop.converter.sample(task.workspace / _SAMPLE, request, lambda progress: None)
+        is_text = task.ground.kind == "text_generation"
+        return Workload(requests, 1 if is_text else options.batch_size, _CONCURRENCY, is_text)
+
+    def _timer(self, task: _Task, share: float) -> Callable[[], bool]:
+        """Whether this share of the time budget is over; a server that takes the job up again does not begin anew."""
+        clock = self._workshop.clock
+        over_at = (task.run.job.started_at or clock.now()) + timedelta(seconds=task.options.time_budget_s * share)
+        return lambda: clock.now() > over_at
 
     def _data(self, task: _Task) -> Path | None:
         """Held-out inputs: those that came with the request, else those that the model brought along."""
@@ -177,15 +195,39 @@ class Optimizer:
             tried.append(tried_from_json(await run.step(f"try {one.candidate.name}", attempt)))
         return tried
 
+    async def _searched(self, task: _Task, tools: _Tools, tried: list[Tried]) -> tuple[list[Tried], JsonObject]:
+        """What the searches of the level add: candidates, and what the result shows of them."""
+        options, kind, record = task.options, task.ground.kind, JsonObject()
+        tables = verdicts.searches(task.catalog, options)
+        report = part_of(task.run, _TRIED, _SEARCHED)
+        for name in (one for one in verdicts.SEARCH_NAMES if one in tables and verdicts.wants(options, one)):
+            table = tables[name].get(kind, tables[name])
+
+            async def search(name: str = name, table: Any = table, tried: list[Tried] = tried) -> JsonObject:
+                if name == "serving":
+                    best = verdicts.best_of(tried, options.objective)
+                    found = await tools.searches.serving(table, best, tools.limits, task.workspace, report)
+                else:
+                    is_over = tools.limits.is_out_of_time
+                    found = await tools.searches.joint(table, tried, options.objective, is_over, report)
+                return {"found": [tried_to_json(one) for one in found.found], "record": found.record}
+
+            searched = await task.run.step(f"search {name}", search)
+            tried = [*tried, *(tried_from_json(one) for one in _list(searched["found"]))]
+            assert isinstance(searched["record"], dict)
+            record |= searched["record"]
+        return tried, record
+
     async def _finals(self, task: _Task, trials: Trials, tried: Sequence[Tried]) -> list[Final]:
         """The best few measured again, best first, until one stands."""
         finals: list[Final] = []
+        repeats = int(verdicts.searches(task.catalog, task.options).get("proof", {}).get("repeats", 1))
         for finalist in verdicts.finalists(tried, task.options.objective):
-            report = part_of(task.run, _TRIED, _PROVEN)
+            report = part_of(task.run, _SEARCHED, _PROVEN)
             report(Progress(0.0, f"measuring {finalist.name} again"))
 
             async def again(finalist: Tried = finalist, report: Any = report) -> JsonObject:
-                return await _measured_again(trials, finalist, task.options.objective, report)
+                return await _measured_again(trials, finalist, task.options.objective, repeats, report)
 
             finals.append(_final(await task.run.step(f"again {finalist.name}", again)))
             if finals[-1].stands:
@@ -202,7 +244,7 @@ class Optimizer:
             "optimization_id": run.job.id,
             "model": run.job.model,
             "baseline_revision": task.ground.revision,
-            "options": asdict(task.options),
+            "options": {**asdict(task.options), "min_accuracy": verdicts.floor(task.catalog, task.options)},
         }
         text = json.dumps(evidence_of(findings, result, about), indent=1)
         await asyncio.to_thread((task.workspace / "evidence.json").write_text, text)
@@ -213,9 +255,12 @@ class Optimizer:
         return result
 
 
-async def _measured_again(trials: Trials, finalist: Tried, objective: Objective, report: Any) -> JsonObject:
+async def _measured_again(
+    trials: Trials, finalist: Tried, objective: Objective, repeats: int, report: Any
+) -> JsonObject:
+    """Loaded anew for each repeat; the verdict is about all of their rounds together."""
     try:
-        comparison = await trials.again(finalist, FINAL_ROUNDS, report)
+        comparison = pooled([await trials.again(finalist, FINAL_ROUNDS, report) for _ in range(repeats)])
     except (EngineFailed, TimedOut) as error:
         assert finalist.comparison is not None
         return asdict(Final(finalist.name, finalist.comparison, stands=False, reason=f"failed: {error.message}"))
@@ -242,17 +287,3 @@ def _planned(fields: Mapping[str, Any]) -> Planned:
 def _list(value: object) -> list[Any]:
     assert isinstance(value, list)
     return value
-
-
-def options_of(parameters: JsonObject) -> OptimizationOptions:
-    """Of a job's parameters."""
-    fields: dict[str, Any] = {name: parameters[name] for name in OptimizationOptions.__dataclass_fields__}
-    return OptimizationOptions(
-        **{
-            **fields,
-            "level": Level(fields["level"]),
-            "objective": Objective(fields["objective"]),
-            "deploy": Deploy(fields["deploy"]),
-            "recipes": tuple(fields["recipes"]),
-        }
-    )

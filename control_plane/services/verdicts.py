@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from control_plane.domain.errors import InvalidRequest
 from control_plane.domain.optimization import (
@@ -22,6 +23,8 @@ from control_plane.ports import CandidatePlan, ConverterCatalog, LevelPlan
 MARGIN = 1.02
 FINALISTS_MAX = 3
 FULL_ACCURACY = 1.0
+# What callers know the searches by that are more than a list of candidates.
+SEARCH_NAMES = {"serving": "serving-search", "joint": "joint-search"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ def planned(catalog: ConverterCatalog, options: OptimizationOptions, kind: str) 
         if kind in candidate.takes
     ]
     known = [one.candidate.name for one in found]
+    known += [SEARCH_NAMES[name] for name in searches(catalog, options) if name in SEARCH_NAMES]
     unknown = sorted(set(options.recipes) - set(known))
     if unknown:
         raise InvalidRequest(
@@ -57,6 +61,15 @@ def planned(catalog: ConverterCatalog, options: OptimizationOptions, kind: str) 
             field="recipes",
         )
     return [one for one in found if not options.recipes or one.candidate.name in options.recipes]
+
+
+def searches(catalog: ConverterCatalog, options: OptimizationOptions) -> dict[str, Any]:
+    """The settings of the searches that a level has, by their name there."""
+    return {name: table for level in levels_up_to(catalog, options.level) for name, table in level.search.items()}
+
+
+def wants(options: OptimizationOptions, search: str) -> bool:
+    return not options.recipes or SEARCH_NAMES[search] in options.recipes
 
 
 def floor(catalog: ConverterCatalog, options: OptimizationOptions) -> float:
