@@ -37,14 +37,14 @@ def check_text_generation(original: Artifact, made: Artifact, *, is_exact: bool)
     return [*_compared(expected, found, texts, is_exact), _incremental(decoder, texts[0], found[0], is_exact)]
 
 
-def windows(made: Artifact, decoder: Decoder, part: Part = Part.EVALUATION, times: int = 1) -> list[TokenIds]:
-    """At least _POSITIONS_MIN predictions, in texts that the model's own tokenizer cut; `times` as many."""
+def windows(made: Artifact, decoder: Decoder) -> list[TokenIds]:
+    """At least _POSITIONS_MIN predictions, in texts that the model's own tokenizer cut."""
     is_small = (made.facts.parameters or 0) <= _SMALL_PARAMETERS
     tokens = min(_SMALL_TOKENS if is_small else _LARGE_TOKENS, decoder.context_length)
-    count = max(_SMALL_TEXTS if is_small else 0, -(-_POSITIONS_MIN // max(1, tokens - 1))) * times
+    count = max(_SMALL_TEXTS if is_small else 0, -(-_POSITIONS_MIN // max(1, tokens - 1)))
     tokenizer = open_tokenizer(made.directory)
     stream: list[int] = []
-    for sentence in sentences(part):
+    for sentence in sentences(Part.EVALUATION):
         stream += tokenizer.encode(sentence).ids
         if len(stream) >= count * tokens:
             break

@@ -53,6 +53,23 @@ def kept_layers(graph: Any, names: str, operators: Sequence[str] = PRODUCTS) -> 
     return kept
 
 
+def output_layers(graph: Any) -> frozenset[str]:
+    """Those whose products reach the first output with no other layer behind them: of a language model, one."""
+    makers = {output: node for node in graph.node for output in node.output}
+    layers, found = set(layers_of(graph)), set()
+    waiting, seen = [graph.output[0].name], set()
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.name in layers:
+            found.add(node.name)
+        else:
+            waiting += node.input
+    return frozenset(found)
+
+
 def weights_of_layers(graph: Any, names: frozenset[str]) -> frozenset[str]:
     """The constants that these layers multiply with; they keep their names where an optimizer renames the nodes."""
     return frozenset(node.input[1] for node in graph.node if node.name in names)

@@ -21,7 +21,7 @@ from converters.workspace import carry_companions
 
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 # Where the time goes; what lies between them costs more in accuracy than it saves.
-_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _CALIBRATION_SHARE = 0.8
 
 
@@ -52,7 +52,7 @@ def run(step: Step) -> Facts:
     draft.mkdir()
     model = load_graph(step.source)
     name_nodes(model.graph)
-    keep = kept_layers(model.graph, step.parameters["keep"], _OPERATORS)
+    keep = kept_layers(model.graph, step.parameters["keep"], OPERATORS)
     weights = weights_of_layers(model.graph, keep)
     prepared = _prepare(model, draft)
     rows = Rows(batches, lambda fraction: step.report(fraction * _CALIBRATION_SHARE))
@@ -104,7 +104,7 @@ def _quantize(step: Step, prepared: Path, rows: Rows, kept_weights: frozenset[st
         step.target / GRAPH,
         rows,
         quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=list(_OPERATORS),
+        op_types_to_quantize=list(OPERATORS),
         nodes_to_exclude=_readers(prepared, kept_weights),
         per_channel=step.parameters["per_channel"],
         reduce_range=not is_tensorrt and reduces(step.parameters["reduce_range"]),
@@ -127,7 +127,7 @@ def _require_pairs(graph: Path) -> None:
     import onnx
 
     if not any(node.op_type == "QuantizeLinear" for node in onnx.load(graph, load_external_data=False).graph.node):
-        raise Refused(f"the graph has none of the operators that are quantized: {', '.join(_OPERATORS)}")
+        raise Refused(f"the graph has none of the operators that are quantized: {', '.join(OPERATORS)}")
 
 
 RECIPE = Recipe(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from converters.contract import Facts
 from converters.formats import GRAPHS
-from converters.onnx_graphs.layers import KEEP, kept_layers, name_nodes
+from converters.onnx_graphs.layers import KEEP, kept_layers, name_nodes, output_layers
 from converters.recipe import Parameter, Recipe, Refused, Step
 
 
@@ -24,6 +24,8 @@ def convert(step: Step) -> Facts:
     model = load_graph(step.source)
     name_nodes(model.graph)
     keep = kept_layers(model.graph, step.parameters["keep"])
+    if step.parameters["keep_output"]:
+        keep |= output_layers(model.graph)
     work = WeightOnly(model.graph, Packing(bits, block_size, accuracy_level, keep, keep_bits))
     if not attempt("its weights cannot be quantized", work.quantize):
         raise Refused("there is nothing to quantize: the graph multiplies with no constant matrix")
@@ -47,6 +49,7 @@ RECIPE = Recipe(
         "block_size": Parameter(32, "Weights that share a scale", (16, 32, 64, 128, 256)),
         "accuracy_level": Parameter(4, "4: multiply in 8 bits, by ranges of each block; 1: in full precision", (4, 1)),
         "keep": KEEP,
+        "keep_output": Parameter(False, "keep the layers that make the first output too, and tables tied to them"),
         "keep_bits": Parameter(0, "Bits of the layers in keep; 0: they stay as they are", (0, 8)),
     },
 )

@@ -14,7 +14,7 @@ from converters.formats import Artifact, Format
 from converters.recipe import Recipe, Step
 
 
-def run_recipe(recipe: Recipe, source: Artifact, target: Path, **parameters: object) -> Artifact:
+def run_recipe(recipe: Recipe, source: Artifact, target: Path, /, **parameters: object) -> Artifact:
     """One recipe by itself, without the checks of a conversion."""
     target.mkdir(parents=True)
     step = Step(source, target, recipe.settle(parameters), source, lambda fraction: None)
