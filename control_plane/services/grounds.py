@@ -78,7 +78,7 @@ class Grounds:
             revision = self._catalog.resolve(options.baseline).revision
         else:
             revision = self._catalog.status(name, number).revision
-        kind = _kind_of(revision)
+        kind = kind_of(revision)
         files = {artifact.path for artifact in revision.artifacts}
         wanted = (f"{VERSION}/", f"{SOURCE}/", SHIPPED_DATA)
         places = {path: path for path in files if path.startswith(wanted)}
@@ -132,7 +132,8 @@ def described(base: Description, made: Description) -> Description:
     )
 
 
-def _kind_of(revision: Revision) -> str:
+def kind_of(revision: Revision) -> str:
+    """What the levels know it by. Raises InvalidRequest for a model that none of them takes."""
     if revision.backend not in KINDS:
         raise InvalidRequest(
             f"a {revision.backend} model is not optimized: the levels take models of the backends {', '.join(KINDS)}",

@@ -16,9 +16,11 @@ from control_plane.domain.optimization import Deploy, Level, Objective, Optimiza
 from control_plane.domain.paging import Page, Paged
 from control_plane.ports import Converter, ConverterCatalog, Workspaces
 from control_plane.services.catalog import Catalog
+from control_plane.services.grounds import kind_of
 from control_plane.services.imports import locate
 from control_plane.services.jobs import JobService, NewJob
 from control_plane.services.publishing import Publisher
+from control_plane.services.verdicts import planned
 
 
 class Optimizations:
@@ -63,6 +65,9 @@ class Optimizations:
             locate(self._import_root, options.eval_data).is_file
         ):
             raise InvalidRequest(f"eval_data: there is no file {options.eval_data!r} below the import root")
+        kind = kind_of(revision)
+        if options.recipes:
+            planned(await self._converter.catalog(), options, kind)
         parameters: JsonObject = {
             **asdict(options),
             "recipes": list(options.recipes),

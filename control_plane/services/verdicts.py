@@ -36,8 +36,9 @@ class Planned:
 
 
 def levels_up_to(catalog: ConverterCatalog, level: Level) -> Sequence[LevelPlan]:
-    names = [plan.name for plan in catalog.levels]
-    return catalog.levels[: names.index(level.value) + 1]
+    wanted = [one.value for one in Level]
+    wanted = wanted[: wanted.index(level.value) + 1]
+    return [plan for plan in catalog.levels if plan.name in wanted]
 
 
 def planned(catalog: ConverterCatalog, options: OptimizationOptions, kind: str) -> list[Planned]:

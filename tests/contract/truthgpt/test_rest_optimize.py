@@ -97,13 +97,14 @@ async def test_t_rest_06_an_optimization_is_asked_for_and_answered_at_once(serve
 
 async def test_t_rest_06_parameters_may_be_typed_or_texts_and_are_kept_as_values(serve_http: ServeHttp) -> None:
     http = await serve_http()
-    typed = {"min_accuracy": 0.97, "time_budget_seconds": 60, "recipes": ["a", "b"], "objective": "memory"}
-    texts = {"min_accuracy": "0.97", "time_budget_seconds": "60", "recipes": "a, b", "objective": "memory"}
+    typed = {"min_accuracy": 0.97, "time_budget_seconds": 60, "recipes": ["onnx-basic", "threads-1"]}
+    texts = {"min_accuracy": "0.97", "time_budget_seconds": "60", "recipes": "onnx-basic, threads-1"}
     for parameters in (typed, texts):
+        parameters["objective"] = "memory"
         job = await http.world.services.jobs.get(await submitted(http, **parameters))
         kept = {name: job.parameters[name] for name in ("min_accuracy", "time_budget_s", "objective")}
         assert kept == {"min_accuracy": 0.97, "time_budget_s": 60.0, "objective": "memory"}
-        assert list(job.parameters["recipes"]) == ["a", "b"]  # type: ignore[call-overload]
+        assert list(job.parameters["recipes"]) == ["onnx-basic", "threads-1"]  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,10 @@ async def test_t_rest_06_parameters_may_be_typed_or_texts_and_are_kept_as_values
         ({"parameters": {"objective": "beauty"}}, "objective must be one of latency, throughput, memory"),
         ({"parameters": {"deploy": "now"}}, "deploy must be one of none, load, canary, promote"),
         ({"parameters": {"recipes": []}}, "recipes must be a list"),
+        (
+            {"parameters": {"recipes": ["threads-1"]}},
+            "basic has no recipe 'threads-1' for this model; it has: onnx-basic",
+        ),
         ({"parameters": {"eval_data": ["a.jsonl"]}}, "eval_data must be a text"),
         ({"parameters": {"baseline": "coder"}}, "baseline must be a revision of 'adder'"),
         ({"parameters": ["deploy"]}, "parameters"),
