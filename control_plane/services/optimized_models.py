@@ -79,14 +79,13 @@ class OptimizedModels:
 
 
 def _pack(workspace: Path, ground: Ground, winner: Tried, package: Path) -> None:
-    """A model directory: the files that were measured, what they can be made of anew, and the evidence."""
+    """A model directory: the files that were measured, what `reproduce.sh` makes them of, and the evidence."""
     assert winner.folder is not None
     shutil.rmtree(package, ignore_errors=True)
     _link(workspace / winner.folder / VERSION, package / VERSION)
-    if ground.source is not None:
-        _link(workspace / ground.source, package / SOURCE)
-    elif winner.plan:
-        _link(workspace / ground.graph, package / SOURCE)
+    source = winner.origin if winner.plan else ground.source
+    if source is not None:
+        _link(workspace / source, package / SOURCE)
     if ground.data is not None:
         os.link(workspace / ground.data, package / SHIPPED_DATA)
     shutil.copyfile(workspace / _EVIDENCE, package / _EVIDENCE)
