@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from control_plane.ports import (
     ModelRepository,
     Profiler,
     Progress,
+    ScratchTriton,
     ScratchTritons,
 )
 from control_plane.services import verdicts
@@ -51,7 +52,7 @@ _CANDIDATES_SHARE = 0.7  # of the time budget, where searches follow
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """The outside that an optimization works with. `machine`: what it runs on, for the evidence."""
+    """The outside that an optimization works with. `machine`: what it runs on, for the evidence. `bench` measures."""
 
     converter: Converter
     repository: ModelRepository
@@ -60,16 +61,18 @@ class Workshop:
     clock: Clock
     machine: Mapping[str, object]
     import_root: Path | None
+    bench: Callable[[ScratchTriton, Workload], Bench] = Bench
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What one job is about."""
+    """What one job is about. `began_at`: its time budget counts from then on, not while it waited for another."""
 
     run: Run
     options: OptimizationOptions
     catalog: ConverterCatalog
     ground: Ground
+    began_at: datetime
 
     @property
     def workspace(self) -> Path:
@@ -111,8 +114,9 @@ class Optimizer:
         options = options_of(run.job.parameters)
         await self._workshop.converter.prepare(part_of(run, 0.0, _PREPARED))
         catalog = await self._workshop.converter.catalog()
+        began = await run.step("begin", self._begin)
         ground = ground_from_json(await run.step("ground", lambda: self._ground(run, options)))
-        task = _Task(run, options, catalog, ground)
+        task = _Task(run, options, catalog, ground, datetime.fromisoformat(str(began["at"])))
         async with self._tools(task) as tools:
             tried = await self._search(task, tools.trials)
             tried, searched = await self._searched(task, tools, tried)
@@ -122,6 +126,10 @@ class Optimizer:
         run.report(Progress(_PROVEN, "publishing"))
         findings = Findings(tried, finals, winner, self._workshop.machine, proof, searched)
         return await self._published(task, findings)
+
+    async def _begin(self) -> JsonObject:
+        """As a step: a server that takes the job up again does not begin the time budget anew."""
+        return {"at": self._workshop.clock.now().isoformat()}
 
     async def _ground(self, run: Run, options: OptimizationOptions) -> JsonObject:
         number = run.job.parameters["revision"]
@@ -141,7 +149,7 @@ class Optimizer:
         limits = Limits(options.slo_p99_ms, self._timer(task, 1.0))
         converter, repository = workshop.converter, workshop.repository
         async with workshop.scratch.open(workspace / _SCRATCH) as scratch:
-            bench = Bench(scratch, workload)
+            bench = workshop.bench(scratch, workload)
             trials = Trials(converter, repository, scratch, bench, task.ground, workspace, bounds)
             yield _Tools(trials, Searches(repository, workshop.profiler, scratch, trials, workload), limits)
 
@@ -159,9 +167,9 @@ class Optimizer:
         return Workload(requests, 1 if is_text else options.batch_size, _CONCURRENCY, is_text)
 
     def _timer(self, task: _Task, share: float) -> Callable[[], bool]:
-        """Whether this share of the time budget is over; a server that takes the job up again does not begin anew."""
+        """Whether this share of the time budget is over."""
         clock = self._workshop.clock
-        over_at = (task.run.job.started_at or clock.now()) + timedelta(seconds=task.options.time_budget_s * share)
+        over_at = task.began_at + timedelta(seconds=task.options.time_budget_s * share)
         return lambda: clock.now() > over_at
 
     def _data(self, task: _Task) -> Path | None:
