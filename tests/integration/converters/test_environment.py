@@ -202,8 +202,13 @@ async def test_a_setup_that_was_killed_starts_over(
     )
     command = [sys.executable, "-c", program, str(tmp_path / "converter"), str(requirements.folder)]
     maker = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
-    await asyncio.to_thread(_wait_for, lambda: bool(list(tmp_path.glob("converter/*/pyvenv.cfg"))))
-    children = psutil.Process(maker.pid).children(recursive=True)
+    children: list[psutil.Process] = []
+
+    def is_at_work() -> bool:
+        children[:] = psutil.Process(maker.pid).children(recursive=True)
+        return bool(children) and any(tmp_path.glob("converter/*/pyvenv.cfg"))
+
+    await asyncio.to_thread(_wait_for, is_at_work)
     maker.send_signal(signal.SIGKILL)
     await maker.wait()
     gone, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=5)
