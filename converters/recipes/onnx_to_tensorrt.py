@@ -9,7 +9,7 @@ An engine of tensorrt_rtx is opened by that library alone, not by Triton's tenso
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from converters.tensorrt.library import RTX, compute_capabilities, lacks, open_l
 from converters.tensorrt.profiles import Shapes, Sizes, profile
 from converters.workspace import carry_companions
 
-PLAN = "model.plan"
+PLAN, TIMINGS = "model.plan", "timing.cache"
 
 
 def run(step: Step) -> Facts:
@@ -36,7 +36,9 @@ def run(step: Step) -> Facts:
     engine = Builder(library)
     engine.parse(graph)
     shapes = profile(engine.inputs(), sizes, step.parameters["profile"])
-    (step.target / PLAN).write_bytes(engine.build(shapes, capability, step.parameters["workspace_mib"]))
+    settings = Settings(capability, step.parameters["workspace_mib"], step.parameters["precision"] == "tf32")
+    timings = Timings(step.target / TIMINGS) if step.parameters["timing_cache"] else None
+    (step.target / PLAN).write_bytes(engine.build(shapes, settings, timings))
     facts = changed_facts(step.source, graph)
     for left in step.target.glob(f"{GRAPH}*"):
         left.unlink()
@@ -75,6 +77,35 @@ def _in_precision(model: Any, precision: str) -> Any:
     return model
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`capability` None: what the library builds for by itself. `workspace_mib` 0: its default. `tf32`: products of
+    FP32 matrices are rounded to 10 bits behind the point, which TensorRT does by itself if it is not told."""
+
+    capability: str | None
+    workspace_mib: int
+    tf32: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How fast each kernel was, in a file beside the engine: a build that finds it there measures nothing anew."""
+
+    file: Path
+
+    def open(self, settings: Any) -> None:
+        """Raises: Refused."""
+        cache = settings.create_timing_cache(self.file.read_bytes() if self.file.is_file() else b"")
+        if cache is None or not settings.set_timing_cache(cache, False):
+            raise Refused(f"{self.file.name} is not a timing cache of this library and GPU: remove it")
+
+    def keep(self, settings: Any) -> None:
+        content = bytes(settings.get_timing_cache().serialize())
+        # What was carried here is a link to the source's.
+        self.file.unlink(missing_ok=True)
+        self.file.write_bytes(content)
+
+
 class Builder:
     """A network and what becomes of it. What the library logs last goes into the refusals."""
 
@@ -94,23 +125,33 @@ class Builder:
         tensors = [self._network.get_input(position) for position in range(self._network.num_inputs)]
         return tuple(TensorFact(tensor.name, tensor.dtype.name, tuple(tensor.shape)) for tensor in tensors)
 
-    def build(self, shapes: Mapping[str, Shapes], capability: str | None, workspace_mib: int) -> bytes:
+    def build(self, shapes: Mapping[str, Shapes], asked: Settings, timings: Timings | None) -> bytes:
         """Raises: Refused."""
+        settings = self._settings(shapes, asked)
+        if timings is not None:
+            timings.open(settings)
+        plan = self._builder.build_serialized_network(self._network, settings)
+        if plan is None:
+            reason = self._errors.last or "it does not say why"
+            raise Refused(f"{self._library.__name__} cannot build the engine: {reason}")
+        if timings is not None:
+            timings.keep(settings)
+        return bytes(plan)
+
+    def _settings(self, shapes: Mapping[str, Shapes], asked: Settings) -> Any:
         library, settings = self._library, self._builder.create_builder_config()
-        if workspace_mib:
-            settings.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, workspace_mib * 2**20)
+        (settings.set_flag if asked.tf32 else settings.clear_flag)(library.BuilderFlag.TF32)
+        if asked.workspace_mib:
+            settings.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, asked.workspace_mib * 2**20)
         if shapes:
             optimization = self._builder.create_optimization_profile()
             for name, (least, best, most) in shapes.items():
                 optimization.set_shape(name, least, best, most)
             settings.add_optimization_profile(optimization)
-        if capability is not None:
+        if asked.capability is not None:
             settings.num_compute_capabilities = 1
-            settings.set_compute_capability(getattr(library.ComputeCapability, capability), 0)
-        plan = self._builder.build_serialized_network(self._network, settings)
-        if plan is None:
-            raise Refused(f"{library.__name__} cannot build the engine: {self._errors.last or 'it does not say why'}")
-        return bytes(plan)
+            settings.set_compute_capability(getattr(library.ComputeCapability, asked.capability), 0)
+        return settings
 
 
 def _collecting(library: Any) -> Any:
@@ -148,7 +189,9 @@ RECIPE = Recipe(
             "auto", "auto: tensorrt where it and a GPU are, else tensorrt_rtx", ("auto", "tensorrt", RTX)
         ),
         "precision": Parameter(
-            "source", "source, fp32: the graph's own types; int8: a quantized graph", ("source", "fp32", "fp16", "int8")
+            "source",
+            "source, fp32: the graph's own types; tf32: the same with rounded products; int8: a quantized graph",
+            ("source", "fp32", "tf32", "fp16", "int8"),
         ),
         "compute_capability": Parameter(
             "auto", "for which GPUs, as in SM89; auto: all of RTX, or the GPU that is here"
@@ -160,6 +203,7 @@ RECIPE = Recipe(
         "axis_opt": Parameter(128, "their size that it is made fastest for"),
         "axis_max": Parameter(512, "their largest size"),
         "profile": Parameter("", "shapes of single inputs, as in x=1x16:8x16:32x16;y=1:8:32"),
+        "timing_cache": Parameter(False, f"keep how fast each kernel was in {TIMINGS}, and use one that is there"),
         "workspace_mib": Parameter(0, "memory for the kernels' scratch space; 0: the library's default"),
     },
     lacks=lacks,

@@ -107,6 +107,26 @@ def test_a_profile_of_ones_own_is_taken(mlp: Path, tmp_path: Path) -> None:
     assert converted.record["steps"][-1]["parameters"]["profile"] == "x=1x16:4x16:64x16"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_rounded_products_are_asked_for_or_not(mlp: Path, tmp_path: Path, precision: str) -> None:
+    assert build(mlp, tmp_path / "work", precision=precision).facts.labels["engine_precision"] == precision
+
+    library = open_library("tensorrt_rtx")
+    settings = onnx_to_tensorrt.Builder(library)._settings({}, onnx_to_tensorrt.Settings(None, 0, precision == "tf32"))
+    assert settings.get_flag(library.BuilderFlag.TF32) == (precision == "tf32")
+
+
+def test_the_timings_of_kernels_lie_beside_the_engine(mlp: Path, tmp_path: Path) -> None:
+    converted = build(mlp, tmp_path / "work", timing_cache=True)
+
+    assert {path.name for path in model_file(converted).parent.iterdir()} == {"model.plan", "timing.cache"}
+    with_timings = tmp_path / "source"
+    with_timings.mkdir()
+    for file in (mlp / "model.onnx", model_file(converted, "timing.cache")):
+        (with_timings / file.name).write_bytes(file.read_bytes())
+    assert model_file(build(with_timings, tmp_path / "again", timing_cache=True), "model.plan").is_file()
+
+
 def test_the_other_library_is_named_when_it_is_not_here() -> None:
     with pytest.raises(Lacking, match="tensorrt"):
         open_library("tensorrt")
