@@ -6,8 +6,7 @@ serve:
 	@exec .venv/bin/tritonplane serve $(ARGS)
 
 test: check
-	@.venv/bin/python -m pytest $(ARGS)
-	@.venv-convert/bin/python -m pytest -c training/pytest.ini tests/training tests/converters
+	@scripts/test $(ARGS)
 
 # What must be green on every commit, without starting a server.
 check:
@@ -18,10 +17,11 @@ check:
 	@.venv/bin/lint-imports
 
 # Kills and cancels imports at many moments; SOAK_KILLS, SOAK_CANCELS and SOAK_SEED say how many and which.
+# Kills a server of jobs more often than `make test` does.
 # Compares a model with a copy of itself SOAK_AA times, to see that no speedup is claimed.
 soak:
 	@scripts/setup test
-	@.venv/bin/python -m pytest tests/soak -m soak --log-cli-level=INFO $(ARGS)
+	@.venv/bin/python -m pytest -m soak --log-cli-level=INFO $(ARGS)
 
 format:
 	@.venv/bin/ruff check --fix .
