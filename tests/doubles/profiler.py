@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from control_plane.domain.errors import DomainError
-from control_plane.domain.models import Description, LoadOptions, Signature
+from control_plane.domain.models import Description, LoadOptions, Revision, Signature
 from control_plane.ports import Profile, ProfileRequest, Report
 from tests.doubles.repository import VECTOR, InMemoryRepository
 
@@ -15,11 +15,15 @@ Speed = Callable[[LoadOptions, int], tuple[float, float]]
 
 
 class RecordingRepository(InMemoryRepository):
-    """`staged`: the settings of each call. `refusals`: what settings with such a value are refused with."""
+    """`staged`: the settings of each call; `layouts`: with its directory.
 
-    def __init__(self) -> None:
-        super().__init__()
+    `refusals`: what settings with such a value are refused with.
+    """
+
+    def __init__(self, *revisions: Revision) -> None:
+        super().__init__(*revisions)
         self.staged: list[LoadOptions] = []
+        self.layouts: list[tuple[str, LoadOptions]] = []
         self.refusals: dict[tuple[str, int], DomainError] = {}
 
     async def stage(
@@ -29,6 +33,7 @@ class RecordingRepository(InMemoryRepository):
             if getattr(settings, name) == value:
                 raise refusal
         self.staged.append(settings)
+        self.layouts.append((directory, settings))
         await super().stage(source, directory, description, settings, folder)
         return replace(VECTOR, max_batch_size=settings.max_batch_size or 0)
 

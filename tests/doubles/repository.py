@@ -69,15 +69,21 @@ def tensor_revision(model: str, number: int = 1, **changes: object) -> Revision:
 
 
 class InMemoryRepository:
+    """`packages`: what was said of each directory that was published, and its files. `publish_s`: how long it takes."""
+
     def __init__(self, *revisions: Revision) -> None:
         self._revisions = list(revisions)
+        self.packages: list[tuple[Publication, dict[str, bytes]]] = []
+        self.publish_s = 0.0
 
     async def receive(self, source: Path, label: str, folder: Path) -> SourceFormat:
         """Told from the ending alone; a file is copied."""
         return _receive(source, label, folder)
 
     async def publish(self, publication: Publication) -> Revision:
-        await asyncio.sleep(0)  # as any disk, it lets others go first
+        await asyncio.sleep(self.publish_s)  # as any disk, it lets others go first
+        files = {file.relative_to(publication.source).as_posix(): file for file in publication.source.rglob("*.*")}
+        self.packages.append((publication, {path: file.read_bytes() for path, file in files.items()}))
         revision = tensor_revision(publication.model, publication.number, source=publication.source_label)
         self._revisions.append(revision)
         return revision

@@ -18,10 +18,10 @@ PSS_BYTES = 50_000_000
 class InMemoryScratch:
     """Satisfies `ScratchTriton`, and the `Triton` and `TritonControl` that it has.
 
-    By directory: `delays` are what a request takes, in seconds; `tokens` how many a text model writes at most;
-    `pss` its memory; `refusals` what a load fails with; `failures` what a request fails with, after so many that
-    went well. A load of `killers`, or a request to one that has been loaded, takes the server along; `is_lost`: it
-    does not come back.
+    A request takes `delay_s`, or what `delays` has for the directory, in seconds; `next_delays` what each load changes
+    that to. By directory also: `tokens` how many a text model writes at most; `pss` its memory; `refusals` what a load
+    fails with; `failures` what a request fails with, after so many that went well. A load of `killers`, or a request
+    to one that has been loaded, takes the server along; `is_lost`: it does not come back.
     """
 
     def __init__(self, repository: Path) -> None:
@@ -31,7 +31,9 @@ class InMemoryScratch:
         self.requests: list[Inference] = []
         self.in_flight = 0
         self.deaths, self.is_down, self.is_lost = 0, False, False
+        self.delay_s = 0.0
         self.delays: dict[str, float] = {}
+        self.next_delays: dict[str, list[float]] = {}
         self.tokens: dict[str, int] = {}
         self.pss: dict[str, int | None] = {}
         self.refusals: dict[str, DomainError] = {}
@@ -83,6 +85,8 @@ class InMemoryScratch:
         if not (self.repository / directory).is_dir():
             raise EngineFailed(f"Triton refuses the repository entry {directory!r}; its log says why")
         self.loaded.add(directory)
+        if self.next_delays.get(directory):
+            self.delays[directory] = self.next_delays[directory].pop(0)
 
     async def unload(self, directory: str, timeout_s: float) -> None:
         self._check_up()
@@ -135,7 +139,7 @@ class InMemoryScratch:
             raise failure
         self.in_flight += 1
         try:
-            await asyncio.sleep(self.delays.get(directory, 0.0))
+            await asyncio.sleep(self.delays.get(directory, self.delay_s))
         finally:
             self.in_flight -= 1
 
@@ -148,11 +152,14 @@ class InMemoryScratch:
 
 
 class InMemoryScratches:
-    """Satisfies `ScratchTritons`. `prepare` is told of each that is opened; `refusal`: why none can be."""
+    """Satisfies `ScratchTritons`. `prepare` is told of each that is opened; `refusal`: why none can be.
+
+    `together`: how many were open at most.
+    """
 
     def __init__(self, prepare: Callable[[InMemoryScratch], None] = lambda scratch: None) -> None:
         self.opened: list[InMemoryScratch] = []
-        self.closed = 0
+        self.closed, self.together = 0, 0
         self.refusal: DomainError | None = None
         self._prepare = prepare
 
@@ -164,6 +171,7 @@ class InMemoryScratches:
         repository.mkdir(parents=True, exist_ok=True)
         scratch = InMemoryScratch(repository)
         self.opened.append(scratch)
+        self.together = max(self.together, len(self.opened) - self.closed)
         self._prepare(scratch)
         try:
             yield scratch
