@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Names = tuple[str, ...]
+_ROWS_MIN = 2  # groups that are left for where a layer is
 _DIGITS = re.compile(r"\d+")
 
 
@@ -87,7 +88,7 @@ def groups(layers: Names, tries: int) -> list[list[Names]]:
     kinds: dict[str, list[str]] = {}
     for name in layers:
         kinds.setdefault(_DIGITS.sub("#", name), []).append(name)
-    if not 1 < len(kinds) <= tries // 2:
+    if not 1 < len(kinds) <= tries - _ROWS_MIN:
         # The names tell nothing: a square.
         side = max(1, min(tries // 2, math.isqrt(len(layers))))
         kinds = {str(place): list(layers[place::side]) for place in range(side)}
