@@ -14,6 +14,9 @@ from control_plane.domain.optimization import Deploy, Level, Objective, Optimiza
 # Accepted because our user's documents send it; no recipe trains anything.
 _IGNORED = frozenset({"learning_rate"})
 _BATCH_MAX, _LENGTH_MAX, _BUDGET_MAX_S = 256, 4096, 24 * 3600
+# Rows times tokens of one request: with more the activations of a small encoder fill a machine's memory.
+_TOKENS_MAX = 2**16
+_NAMES_MAX, _TEXT_MAX = 100, 4096
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
@@ -37,6 +40,11 @@ def parse_options(level: str, parameters: Mapping[str, object]) -> tuple[Optimiz
     options = OptimizationOptions(parse_level(level), **fields)  # type: ignore[arg-type]  # each reader gives its type
     if options.deploy is Deploy.CANARY:
         raise Unsupported("canary deployment needs rollouts; deploy with load or promote", requires="rollouts")
+    if options.batch_size * options.sequence_length > _TOKENS_MAX:
+        asked = f"{options.batch_size} x {options.sequence_length}"
+        raise InvalidRequest(
+            f"batch_size x sequence_length may be up to {_TOKENS_MAX}, got {asked}", field="parameters"
+        )
     return options, tuple(sorted(_IGNORED & set(parameters)))
 
 
@@ -45,7 +53,7 @@ def _choice(kind: type[_Choice], name: str, value: object) -> _Choice:
         return kind(str(value))
     except ValueError as error:
         known = ", ".join(one.value for one in kind)
-        raise InvalidRequest(f"{name} must be one of {known}; got {str(value)[:100]!r}", field=name) from error
+        raise InvalidRequest(f"{name} must be one of {known}; got {_shown(value)}", field=name) from error
 
 
 def _number(low: float, high: float) -> Callable[[str, object], float]:
@@ -55,7 +63,7 @@ def _number(low: float, high: float) -> Callable[[str, object], float]:
         except ValueError:
             number = math.nan
         if not low <= number <= high:
-            raise InvalidRequest(f"{name} must be a number from {low:g} to {high:g}, got {value!r}"[:300], field=name)
+            raise InvalidRequest(f"{name} must be a number from {low:g} to {high:g}, got {_shown(value)}", field=name)
         return number
 
     return read
@@ -72,21 +80,32 @@ def _whole(low: int, high: int) -> Callable[[str, object], int]:
 
 
 def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidRequest(f"{name} must be a text, got {str(value)[:100]!r}", field=name)
+    if not isinstance(value, str) or not value.strip() or len(value) > _TEXT_MAX:
+        raise InvalidRequest(f"{name} must be a text of up to {_TEXT_MAX} characters, got {_shown(value)}", field=name)
     return value
 
 
 def _names(name: str, value: object) -> tuple[str, ...]:
-    """A list, or as text: JSON, or names with commas between them."""
+    """A list, or as text: JSON, or names with commas between them; each name counts once."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = [part.strip() for part in str(value).split(",")]
     if not isinstance(value, list) or not value or not all(isinstance(one, str) and one for one in value):
         raise InvalidRequest(f"{name} must be a list of recipe names", field=name)
-    return tuple(value)
+    names = tuple(dict.fromkeys(value))
+    if len(names) > _NAMES_MAX:
+        raise InvalidRequest(f"{name} may hold up to {_NAMES_MAX} names, got {len(names)}", field=name)
+    return names
+
+
+def _shown(value: object) -> str:
+    """The beginning of what was sent. A whole number of thousands of digits has no text."""
+    try:
+        return repr(value)[:100]
+    except ValueError:
+        return "a value that is too long to show"
 
 
 # By the wire's name: the field of OptimizationOptions, and how its value is read.

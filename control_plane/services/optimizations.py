@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, replace
+from os.path import isfile  # of a name that is too long it says no, where Path.is_file raises
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Optimizations:
                 )
             options = replace(options, baseline=f"{baseline.model}:{baseline.number}")
         if options.eval_data is not None and not await asyncio.to_thread(
-            locate(self._import_root, options.eval_data).is_file
+            isfile, locate(self._import_root, options.eval_data)
         ):
             raise InvalidRequest(f"eval_data: there is no file {options.eval_data!r} below the import root")
         kind = kind_of(revision)
