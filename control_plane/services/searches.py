@@ -130,9 +130,11 @@ def _combined(table: Mapping[str, Any], tried: Sequence[Tried], objective: Objec
     """The best graphs, each with every combination of settings; one combination of one graph once."""
     applied = [one for one in tried if one.outcome is Outcome.APPLIED and one.comparison is not None]
     applied.sort(key=lambda one: gain(_comparison(one), objective), reverse=True)
-    graphs = list({one.artifacts_key: one for one in reversed(applied)}.values())[::-1][:_GRAPHS_MAX]
+    best_of_each: dict[tuple[str, ...], Tried] = {}
+    for one in applied:
+        best_of_each.setdefault(one.artifacts_key, one)
     grid = {name: values for name, values in table.items() if isinstance(values, list)}
-    for graph, values in product(graphs, product(*grid.values())):
+    for graph, values in product(list(best_of_each.values())[:_GRAPHS_MAX], product(*grid.values())):
         changes = dict(zip(grid, values, strict=True))
         words = ",".join(f"{name}={value}" for name, value in changes.items())
         yield replace(

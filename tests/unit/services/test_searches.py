@@ -123,3 +123,17 @@ def test_a_proof_measures_the_winner_again_as_often_as_the_level_says() -> None:
     once = optimized(searching(Level.PERFECT, {"proof": {"repeats": 1}}), Level.PERFECT)
     samples = [result(one)["performance_metrics"]["samples"] for one in (job, once)]
     assert samples[0] == 3 * samples[1]
+
+
+def test_the_best_graphs_go_into_the_joint_search_by_the_best_that_each_has_shown() -> None:
+    slower = [candidate(f"graph-{number}") for number in range(4)]
+    place = Place(
+        level("basic", *slower, candidate("settings", made=False, threads=1)),
+        level("absolute", floor=None, search=JOINT),
+        settings=0.008,
+        settings_2=0.002,
+        **{one.name.replace("-", "_"): 0.01 for one in slower},
+    )
+    told = result(optimized(place, Level.ABSOLUTE))  # the baseline's own graph: the slowest, and with settings the best
+    assert told["joint_search"]["combinations"] == 8
+    assert told["chosen_recipe"] == "settings-2"
