@@ -152,6 +152,17 @@ def gain(comparison: Comparison, objective: Objective) -> float:
             return theirs / ours if ours and theirs else 1.0
 
 
+def least_gain(comparison: Comparison, objective: Objective) -> float:
+    """The lower end of the 95 % interval of `gain`; memory is read, not sampled, and has none."""
+    match objective:
+        case Objective.LATENCY:
+            return comparison.speedup.low
+        case Objective.THROUGHPUT:
+            return comparison.throughput_ratio.low
+        case Objective.MEMORY:
+            return gain(comparison, objective)
+
+
 def pooled(comparisons: Sequence[Comparison]) -> Comparison:
     """Several comparisons of the same two as one; of the later the servings are kept, of all the rounds."""
     if len(comparisons) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from control_plane.domain.optimization import (
     OptimizationOptions,
     Outcome,
     gain,
+    least_gain,
 )
 from control_plane.domain.optimization_records import Tried
 from control_plane.ports import CandidatePlan, ConverterCatalog, LevelPlan
@@ -33,6 +34,13 @@ class Planned:
 
     level: str
     candidate: CandidatePlan
+
+
+def planned_from_json(fields: Mapping[str, Any]) -> Planned:
+    """Of `dataclasses.asdict`."""
+    candidate = fields["candidate"]
+    takes, steps = tuple(candidate["takes"]), tuple(candidate["steps"])
+    return Planned(fields["level"], CandidatePlan(**{**candidate, "takes": takes, "steps": steps}))
 
 
 def levels_up_to(catalog: ConverterCatalog, level: Level) -> Sequence[LevelPlan]:
@@ -104,6 +112,7 @@ def stands(again: Comparison, objective: Objective) -> bool:
 
 
 def _gain(tried: Tried, objective: Objective) -> float:
+    """How much better it is at least: of many noisy figures the highest is the luckiest."""
     if tried.outcome is not Outcome.APPLIED:
         return 0.0
-    return 1.0 if tried.comparison is None or tried.name == BASELINE else gain(tried.comparison, objective)
+    return 1.0 if tried.comparison is None or tried.name == BASELINE else least_gain(tried.comparison, objective)

@@ -122,3 +122,8 @@ def test_a_finalist_stands_where_the_lower_end_of_its_interval_is_above_the_marg
 
 def test_what_is_like_the_baseline_never_stands() -> None:
     assert not any(stands(compared(), objective) for objective in Objective)
+
+
+def test_a_lucky_figure_is_not_better_than_a_sure_one() -> None:
+    lucky, sure = tried("lucky", compared(3.0, doubt=1.9)), tried("sure", compared(2.0, doubt=0.1))
+    assert best_of([FIRST, lucky, sure], Objective.LATENCY) is sure
