@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,7 +67,8 @@ def accuracy_of(ended: Ended, workspace: Path) -> Accuracy:
     """Raises as `conversion_of`."""
     match ended:
         case Ended(Evaluated(metric, value, samples, data, extra), 0) if 0 <= value <= 1:
-            return Accuracy(metric, value, samples, data, extra)
+            # What is no number, as the perplexity of a model that is sure of nonsense, is no JSON either.
+            return Accuracy(metric, value, samples, data, {name: one for name, one in extra.items() if isfinite(one)})
         case Ended(Evaluated(metric, value), 0):
             raise EngineFailed(f"the evaluation answered with {metric} {value}, which is not in 0..1")
     _fail("evaluation", ended, workspace)

@@ -103,8 +103,9 @@ def test_an_evaluation_that_gave_no_accuracy_is_an_error(last: Event | None, ret
     assert failed.value.message.startswith(said)
 
 
-def test_an_accuracy_is_told_as_it_was_measured() -> None:
-    told = Evaluated("top1_agreement", 0.5, 90, "next tokens", {"perplexity_ratio": 1.5})
+def test_an_accuracy_is_told_as_it_was_measured_without_what_is_no_number() -> None:
+    extra = {"perplexity_ratio": 1.5, "max_difference": float("inf")}
+    told = Evaluated("top1_agreement", 0.5, 90, "next tokens", extra)
     accuracy = accuracy_of(Ended(told, 0), Path("/w"))
     assert accuracy == Accuracy("top1_agreement", 0.5, 90, "next tokens", {"perplexity_ratio": 1.5})
     assert accuracy.is_low_evidence
