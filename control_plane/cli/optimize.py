@@ -108,7 +108,7 @@ def _followed(remote: Remote, server: ApiClient, optimization_id: str) -> None:
         require_completed(job)
         return
     require_completed(job)
-    print_findings(server.optimization_evidence(optimization_id))
+    print_findings(_told(server, optimization_id))
     note(f"`tritonplane optimize show {optimization_id} --html FILE` writes this as a page with plots")
 
 
@@ -182,7 +182,14 @@ def _evidence(server: ApiClient, status: OptimizationStatus) -> Evidence | None:
     """None where it did not complete, and so measured nothing that would be kept."""
     if status["status"] != "completed":
         return None
-    return server.optimization_evidence(status["optimization_id"])
+    return _told(server, status["optimization_id"])
+
+
+def _told(server: ApiClient, optimization_id: str) -> Evidence:
+    """Its evidence, which is older than what was done with the new revision; that is told by the results."""
+    evidence = server.optimization_evidence(optimization_id)
+    evidence["result"]["deployment"] = server.optimization_results(optimization_id).get("deployment")
+    return evidence
 
 
 def _write_page(path: Path, evidence: Evidence | None, status: OptimizationStatus) -> None:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from control_plane.domain.errors import DomainError
 from control_plane.domain.jobs import JsonObject
 from control_plane.domain.optimization import Deploy
 from control_plane.domain.optimization_records import Tried
@@ -69,13 +70,28 @@ class OptimizedModels:
         return {"revision": revision.number, "sha256": revision.digest}
 
     async def deploy(self, run: Run, wanted: Deploy, number: int) -> JsonObject:
-        """Loaded, and with `promote` what the bare name means from now on; the one before stays loaded."""
-        reference = f"{run.job.model}:{number}"
-        if wanted in (Deploy.LOAD, Deploy.PROMOTE):
-            await self._models.load(reference)
-        if wanted is Deploy.PROMOTE:
-            await self._models.promote(reference)
-        return {"deployed": wanted.value}
+        """Loaded, and with `promote` what the bare name means from now on; the one before stays loaded.
+
+        Gives what was done, and why it was not more: what was measured and published is no less true for it.
+        """
+        reference, done = f"{run.job.model}:{number}", Deploy.NONE
+        try:
+            if wanted in (Deploy.LOAD, Deploy.PROMOTE):
+                await self._models.load(reference)
+                done = Deploy.LOAD
+            if wanted is Deploy.PROMOTE:
+                await self._models.promote(reference)
+                done = Deploy.PROMOTE
+        except DomainError as error:
+            return {"deployed": done.value, "reason": error.message}
+        return {"deployed": done.value, "reason": None}
+
+
+def write_evidence(workspace: Path, text: str) -> None:
+    """Whole or not at all: somebody may be reading it, or the server may die."""
+    draft = workspace / f"{_EVIDENCE}.draft"
+    draft.write_text(text, "utf-8")
+    draft.replace(workspace / _EVIDENCE)
 
 
 def _pack(workspace: Path, ground: Ground, winner: Tried, package: Path) -> None:

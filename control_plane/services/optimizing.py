@@ -13,10 +13,9 @@ from typing import Any
 
 from control_plane.domain.errors import EngineFailed, TimedOut
 from control_plane.domain.jobs import JobKind, JsonObject
-from control_plane.domain.optimization import Objective, OptimizationOptions, pooled
+from control_plane.domain.optimization import Deploy, Objective, OptimizationOptions, pooled
 from control_plane.domain.optimization_records import Tried, comparison_from_json, tried_from_json, tried_to_json
 from control_plane.ports import (
-    CandidatePlan,
     Clock,
     Converter,
     ConverterCatalog,
@@ -36,7 +35,7 @@ from control_plane.services.jobs import JobService, Run
 from control_plane.services.measuring import Bench, Workload
 from control_plane.services.models import Models
 from control_plane.services.optimizations import options_of
-from control_plane.services.optimized_models import OptimizedModels
+from control_plane.services.optimized_models import OptimizedModels, write_evidence
 from control_plane.services.publishing import Publisher
 from control_plane.services.searches import Searches
 from control_plane.services.serving_search import Limits
@@ -183,7 +182,7 @@ class Optimizer:
         run, objective = task.run, task.options.objective
         plan = verdicts.planned(task.catalog, task.options, task.ground.kind)
         recorded = await run.step("plan", lambda: _recorded(plan))
-        plan = [_planned(one) for one in _list(recorded["candidates"])]
+        plan = [verdicts.planned_from_json(one) for one in _list(recorded["candidates"])]
         share = (_TRIED - _GROUNDED) / (len(plan) + 1)
         first = part_of(run, _GROUNDED, _GROUNDED + share)
 
@@ -254,12 +253,14 @@ class Optimizer:
             "baseline_revision": task.ground.revision,
             "options": {**asdict(task.options), "min_accuracy": verdicts.floor(task.catalog, task.options)},
         }
-        text = json.dumps(evidence_of(findings, result, about), indent=1)
-        await asyncio.to_thread((task.workspace / "evidence.json").write_text, text)
+        text = json.dumps(evidence_of(findings, result, about), indent=1, allow_nan=False)
+        await asyncio.to_thread(write_evidence, task.workspace, text)
         if winner is not None and number is not None:
             proof = findings.tools
             await run.step("publish", lambda: self._results.publish(run, task.ground, winner, number, proof))
-            await run.step("deploy", lambda: self._results.deploy(run, task.options.deploy, number))
+            if task.options.deploy is not Deploy.NONE:
+                deployment = await run.step("deploy", lambda: self._results.deploy(run, task.options.deploy, number))
+                return {**result, "deployment": deployment}
         return result
 
 
@@ -284,12 +285,6 @@ def _final(fields: Mapping[str, Any]) -> Final:
 async def _recorded(plan: Sequence[Planned]) -> JsonObject:
     """As a step: a server that takes the job up again may know other levels."""
     return {"candidates": [asdict(one) for one in plan]}
-
-
-def _planned(fields: Mapping[str, Any]) -> Planned:
-    candidate = fields["candidate"]
-    takes, steps = tuple(candidate["takes"]), tuple(candidate["steps"])
-    return Planned(fields["level"], CandidatePlan(**{**candidate, "takes": takes, "steps": steps}))
 
 
 def _list(value: object) -> list[Any]:

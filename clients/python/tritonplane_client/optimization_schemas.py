@@ -104,6 +104,13 @@ class Artifact(TypedDict):
     sha256: str
 
 
+class Deployment(TypedDict):
+    """What was done with the new revision where a deployment was asked for; `reason` says why it was not more."""
+
+    deployed: str
+    reason: str | None
+
+
 class OptimizationResults(TypedDict):
     """Of an optimization that is over; None and empty where nothing was measured. `chosen_recipe` is "baseline" where
     nothing was better."""
@@ -124,6 +131,7 @@ class OptimizationResults(TypedDict):
     created_at: str
     completed_at: str | None
     error_message: NotRequired[str | None]
+    deployment: NotRequired[Deployment | None]
     pareto: NotRequired[list[dict[str, Any]] | None]
 
 

@@ -78,13 +78,16 @@ def whereabouts(evidence: Evidence) -> list[str]:
     model, before = evidence["model"], f"{evidence['model']}:{evidence['baseline_revision']}"
     if made is None:
         return [f"{before} is as it was; `--level` with more recipes, or a lower `--min-accuracy`, may find more."]
-    deployed = evidence["options"].get("deploy", "none")
+    deployment = evidence["result"].get("deployment") or {"deployed": "none", "reason": None}
+    deployed, reason = deployment["deployed"], deployment["reason"]
     if deployed == "promote":
         return [f"{model} now means {made}, which is loaded.", f"{before} is still there: ask for it by that name."]
     where = f"{made} is a new revision, loaded." if deployed == "load" else f"{made} is a new revision, not loaded yet."
+    refused = [] if reason is None else [f"It was to be deployed otherwise: {reason}."]
     load = [] if deployed == "load" else [f"`tritonplane models load {made}` loads it."]
     return [
         where,
+        *refused,
         *load,
         f"Requests reach it as {made}; {model} means what it meant before. With `--deploy promote` an optimization "
         f"has the name mean the winner at once.",

@@ -25,7 +25,15 @@ STATES: Mapping[JobState, OptimizationState] = {
     JobState.FAILED: "failed",
     JobState.CANCELLED: "cancelled",
 }
-_RESULT = ("baseline", "optimized", "chosen_recipe", "accuracy", "environment", "pareto")  # null where there is none
+_RESULT = (
+    "baseline",
+    "optimized",
+    "chosen_recipe",
+    "accuracy",
+    "environment",
+    "pareto",
+    "deployment",
+)  # null where there is none
 _LISTS = ("recipes", "artifacts")
 
 

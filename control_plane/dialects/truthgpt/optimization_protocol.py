@@ -96,6 +96,13 @@ class ArtifactInfo(Words):
     sha256: str
 
 
+class DeploymentInfo(Words):
+    """What was done with the new revision where a deployment was asked for; `reason` says why it was not more."""
+
+    deployed: Literal["none", "load", "promote"]
+    reason: str | None = None
+
+
 class OptimizationResults(Words):
     """T-REST-13; null and empty where nothing was measured, or nothing better was found."""
 
@@ -115,6 +122,7 @@ class OptimizationResults(Words):
     created_at: Timestamp
     completed_at: Timestamp | None
     error_message: str | None
+    deployment: DeploymentInfo | None = None
     pareto: list[dict[str, Any]] | None = Field(
         default=None, description="where a joint search was made: the candidates that no other one beats in everything"
     )

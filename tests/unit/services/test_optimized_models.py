@@ -1,0 +1,49 @@
+"""What is done with the winner of an optimization, by the whole workflow on doubles, in virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+from control_plane.domain.errors import EngineFailed
+from control_plane.domain.jobs import Job, JobState, JsonObject
+from control_plane.domain.optimization import Deploy, Level
+from tests.doubles.optimizing import Place, candidate, in_no_time, level, result
+
+
+def faster(deploy: Deploy, *, loads: bool) -> tuple[Job, int]:
+    """The job, and which revision the bare name means after it."""
+    place = Place(level("basic", candidate("fast")), fast=0.01)
+    if not loads:
+        place.triton.refusals["mlp--r2"] = EngineFailed("it does not fit into the memory that is left")
+
+    async def one() -> tuple[Job, int]:
+        server = await place.open()
+        job = await server.optimized(Level.BASIC, deploy=deploy)
+        return job, server.catalog.resolve("mlp").revision.number
+
+    return in_no_time(one())
+
+
+@pytest.mark.parametrize(
+    ("deploy", "told", "stable"),
+    [
+        (Deploy.NONE, None, 1),
+        (Deploy.LOAD, {"deployed": "load", "reason": None}, 1),
+        (Deploy.PROMOTE, {"deployed": "promote", "reason": None}, 2),
+    ],
+)
+def test_the_result_says_what_was_done_with_the_new_revision(
+    deploy: Deploy, told: JsonObject | None, stable: int
+) -> None:
+    job, meant = faster(deploy, loads=True)
+    assert (result(job).get("deployment"), meant) == (told, stable)
+
+
+@pytest.mark.parametrize("deploy", [Deploy.LOAD, Deploy.PROMOTE])
+def test_a_new_revision_that_cannot_be_loaded_is_a_reason_and_no_failure(deploy: Deploy) -> None:
+    job, meant = faster(deploy, loads=False)
+    assert (job.state, meant) == (JobState.COMPLETED, 1)
+    told = result(job)
+    assert told["optimized_model_id"] == "mlp:2"
+    assert told["deployment"]["deployed"] == "none"
+    assert "does not fit into the memory" in told["deployment"]["reason"]
