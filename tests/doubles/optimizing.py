@@ -90,7 +90,7 @@ class Server:
 
 
 class Place:
-    """What outlives a server: disk and database, and the machine with all that runs on it.
+    """What outlives a server: disk and database, and the machine with all that runs on it; all may be exchanged.
 
     `delays`: seconds that a request takes, by candidate; BASELINE_S where nothing is said, and of the baseline.
     """
@@ -102,7 +102,7 @@ class Place:
         self.model_store, self.triton = InMemoryModelStore(), InMemoryTriton()
         self.repository = RecordingRepository(revision)
         self.profiler = InMemoryProfiler(self.repository, _speed)
-        self.converter = InMemoryConverter()
+        self.converter, self.bench = InMemoryConverter(), virtual_bench
         self.converter.samples, self.converter.levels, self.converter.adds_steps = REQUESTS, tuple(levels), True
         self.scratches = InMemoryScratches(self._prepare)
         self.machine = _Machine({name.replace("_", "-"): delay_s for name, delay_s in delays.items()})
@@ -146,7 +146,7 @@ class Place:
     def _workshop(self) -> Workshop:
         machine: dict[str, object] = {"cpu": "a processor of the tests", "device": "cpu"}
         return Workshop(
-            self.converter, self.repository, self.scratches, self.profiler, self.clock, machine, None, _bench
+            self.converter, self.repository, self.scratches, self.profiler, self.clock, machine, None, self.bench
         )
 
     def _prepare(self, scratch: InMemoryScratch) -> None:
@@ -179,7 +179,7 @@ def result(job: Job) -> dict[str, Any]:
     return job.result
 
 
-def _bench(scratch: ScratchTriton, workload: Workload) -> Bench:
+def virtual_bench(scratch: ScratchTriton, workload: Workload) -> Bench:
     return Bench(scratch, workload, now_s=asyncio.get_running_loop().time)
 
 

@@ -60,7 +60,7 @@ def test_a_faster_candidate_is_measured_again_proven_and_published_with_its_evid
     assert len(final["comparison"]["latency"]["candidate"]) > len(searched["latency"]["candidate"])
     assert sum(map(len, final["comparison"]["latency"]["candidate"])) == metrics["samples"] >= 20
     assert evidence["options"]["min_accuracy"] == 0.99
-    assert evidence["result"] == told
+    assert evidence["result"].items() <= told.items()
 
 
 def test_where_nothing_is_better_the_baseline_is_chosen_and_nothing_is_published() -> None:
