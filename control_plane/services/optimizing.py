@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,7 +30,8 @@ from control_plane.services.catalog import Catalog
 from control_plane.services.evidence import Final, Findings, evidence_of, result_of
 from control_plane.services.grounds import Ground, Grounds, ground_from_json, ground_to_json
 from control_plane.services.imports import locate
-from control_plane.services.job_runs import part_of
+from control_plane.services.job_logs import gather_logs
+from control_plane.services.job_runs import part_of, to_its_end
 from control_plane.services.jobs import JobService, Run
 from control_plane.services.measuring import Bench, Workload
 from control_plane.services.models import Models
@@ -108,6 +109,8 @@ class Optimizer:
                 return await self._alone_at_work(run)
             finally:
                 self._catalog.end_work(run.job.model)
+                with suppress(OSError):  # as on a full disk: no reason to end otherwise
+                    await to_its_end(asyncio.to_thread(gather_logs, run.workspace))
 
     async def _alone_at_work(self, run: Run) -> JsonObject:
         options = options_of(run.job.parameters)
