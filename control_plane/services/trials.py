@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from asyncio import to_thread
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -86,13 +87,17 @@ class Trials:
         if self._bounds.is_out_of_time():
             return replace(tried, reason="time_budget: the time was over before its turn; raise time_budget_seconds")
         try:
-            return await self._tried(tried, candidate, best, report)
+            tried = await self._tried(tried, candidate, best, report)
         except Unsupported as error:
-            return replace(tried, reason=f"not_supported_here: {error.message}")
+            tried = replace(tried, reason=f"not_supported_here: {error.message}")
         except (InvalidRequest, _Inapplicable) as error:
-            return replace(tried, reason=f"not_applicable: {error}")
+            tried = replace(tried, reason=f"not_applicable: {error}")
         except (EngineFailed, TimedOut) as error:
-            return replace(tried, outcome=Outcome.REJECTED, reason=f"failed: {error.message}")
+            tried = replace(tried, outcome=Outcome.REJECTED, reason=f"failed: {error.message}")
+        if tried.outcome is not Outcome.APPLIED:
+            await to_thread(_delete_made, self._workspace / _CANDIDATES / tried.name)
+            await to_thread(shutil.rmtree, self._scratch.repository / tried.name, ignore_errors=True)
+        return tried
 
     async def again(self, finalist: Tried, rounds: int, report: Report) -> Comparison:
         """Fresh samples of what was tried before. Raises EngineFailed, TimedOut."""
@@ -200,6 +205,12 @@ class _Beginning:
 
 class _Inapplicable(Exception):
     """The candidate makes no sense for this model."""
+
+
+def _delete_made(folder: Path) -> None:
+    """The graphs that nobody asks for again: dozens of large models would fill the disk. The log stays."""
+    for made in folder.glob("*/"):
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _part(report: Report, start: float, end: float) -> Report:
