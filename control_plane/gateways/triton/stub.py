@@ -82,6 +82,8 @@ class TritonStub:
         for stream in self._streams[directory]:
             stream.fault = because
             stream.call.cancel()
+            if stream.sending is not None:
+                stream.sending.reschedule(0)  # now
 
     def _begin(self, directory: str, call: Any) -> _Stream:
         streams, stream = self._streams[directory], _Stream(call)
@@ -112,10 +114,11 @@ class TritonStub:
 
 @dataclass(eq=False, slots=True)
 class _Stream:
-    """A stream under way. `fault` is why we cancelled the call, where it was us."""
+    """A stream under way. `fault` is why we cancelled the call, where it was us; `sending` until it has been asked."""
 
     call: Any
     fault: DomainError | None = None
+    sending: asyncio.Timeout | None = None
 
 
 async def _next(stream: _Stream, inference: Inference) -> Prediction:
@@ -146,8 +149,11 @@ async def unary(channel: Channel, inference: Inference) -> Prediction:
 
 async def _send(stream: _Stream, inference: Inference) -> None:
     with _translated(stream, inference):
-        await stream.call.write(codec.stream_request(inference))
-        await stream.call.done_writing()
+        # gRPC waits for ever for the first words of a call that was cancelled before it said them.
+        async with asyncio.timeout(None) as stream.sending:
+            await stream.call.write(codec.stream_request(inference))
+            await stream.call.done_writing()
+        stream.sending = None
 
 
 async def _farewell(call: Any) -> None:
@@ -165,6 +171,8 @@ def _translated(stream: _Stream, inference: Inference) -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         raise (stream.fault or translate(error, inference.directory)) from error
+    except TimeoutError:
+        raise (stream.fault or unanswered()) from None
     except asyncio.CancelledError:
         if caller_cancelled():
             raise

@@ -149,6 +149,22 @@ async def test_a_killed_stub_ends_its_stream_after_the_idle_time_and_is_known_as
     assert await _collect(loaded, counting(2)) == [0, 1]
 
 
+@pytest.mark.parametrize("turns", range(1, 8))
+async def test_a_stream_that_is_abandoned_while_its_request_is_sent_ends_at_once(
+    triton: RunningTriton, turns: int
+) -> None:
+    await triton.serve("counter")
+    stream = triton.stub.stream(counting(3))
+    asking = asyncio.create_task(anext(stream))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    triton.stub.abandon("counter", EngineFailed("its process died"))
+    with pytest.raises(EngineFailed, match="its process died"):
+        await asyncio.wait_for(asking, 5)
+    assert triton.stub.in_flight == 0
+    assert [piece async for piece in triton.stub.stream(counting(1))]
+
+
 async def test_a_killed_stub_ends_its_streams_at_once_and_is_reported(loaded: RunningTriton) -> None:
     died: list[str] = []
     loaded.supervisor.on_model_died = died.append
