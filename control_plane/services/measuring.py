@@ -16,6 +16,7 @@ from control_plane.domain.optimization import Comparison, Serving
 from control_plane.domain.statistics import Rounds, quantile, ratio_of_medians
 from control_plane.ports import ScratchTriton
 from control_plane.services.loading import UNLOAD_TIMEOUT_S
+from control_plane.services.scratch_deaths import has_died
 from control_plane.services.turns import Caller, Request, Workload
 
 __all__ = ["Bench", "Pace", "Served", "Workload"]
@@ -26,8 +27,6 @@ ROUNDS_MIN, SLOW_ROUNDS = 5, 10
 SLOW_S = 0.5  # a request that takes longer is asked no oftener than it must be
 _COUNTED_MIN, _COUNTED_MAX = 3, 10  # requests of one side in one round
 _COUNTED_S = 0.05  # so long, if the maximum allows it, are those of a model whose requests take next to nothing
-# The line breaks a moment before the death of a server is counted.
-_DEATH_S, _DEATH_LOOK_S = 2.0, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +199,7 @@ class Bench:
 
     async def _failure(self, directory: str, life: int, error: DomainError, doing: str) -> DomainError:
         """What a failure means here, where nobody else can have caused it."""
-        if await self._has_died(life, is_likely=isinstance(error, Unavailable)):
+        if await has_died(self._scratch, life, is_likely=isinstance(error, Unavailable)):
             await self._scratch.ready()
             return EngineCrashed(f"Triton died while {directory!r} {doing}")
         if isinstance(error, EngineCrashed):  # a model whose process is gone is loaded anew only after an unload
@@ -209,14 +208,6 @@ class Bench:
         if isinstance(error, EngineFailed | TimedOut):
             return error
         return EngineFailed(f"{directory!r} failed while it {doing}: {error.message}")
-
-    async def _has_died(self, life: int, *, is_likely: bool) -> bool:
-        if is_likely:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_DEATH_S):
-                    while self._scratch.deaths == life:  # noqa: ASYNC110  (the port has no event)
-                        await asyncio.sleep(_DEATH_LOOK_S)
-        return self._scratch.deaths != life
 
 
 def _plan(rounds: int, request_s: float) -> _Plan:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,14 @@ from control_plane.domain.models import Description, LoadOptions, Signature
 from control_plane.domain.tensors import Parameter, Tensor
 from control_plane.ports import ModelRepository, Profile, Profiler, ProfileRequest, ScratchTriton
 from control_plane.services.loading import UNLOAD_TIMEOUT_S
+from control_plane.services.measuring import LOAD_TIMEOUT_S
+from control_plane.services.scratch_deaths import has_died
 
-LOAD_TIMEOUT_S = 300.0
 # Fields of LoadOptions, in the order in which they are turned: those that decide most come first.
 SETTINGS = ("instance_count", "threads", "max_batch_size", "queue_delay_us")
 _CONCURRENCY, _WINDOW_S = (1, 4, 16), 2.0
 _SWEEPS_MAX = 3  # over all settings; most searches stand still after the second
 _CONFIRMED_MAX = 3  # of the best, until one keeps what it promised
-# The connection breaks a moment before the death of a server is counted.
-_DEATH_S, _DEATH_LOOK_S = 2.0, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +194,7 @@ class ServingSearch:
             reason = error.message
         finally:
             is_there = await asyncio.shield(self._unloaded(subject.directory))
-        if await self._has_died(life, is_likely=not is_there):
+        if await has_died(self._scratch, life, is_likely=not is_there):
             await self._scratch.ready()
             return Trial(settings, (), f"Triton died under these settings{f': {reason}' if reason else ''}")
         return Trial(settings, tuple(profiles), reason)
@@ -208,14 +206,6 @@ class ServingSearch:
         except DomainError:
             return False
         return True
-
-    async def _has_died(self, life: int, *, is_likely: bool) -> bool:
-        if is_likely:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_DEATH_S):
-                    while self._scratch.deaths == life:  # noqa: ASYNC110 - the port has no event
-                        await asyncio.sleep(_DEATH_LOOK_S)
-        return self._scratch.deaths != life
 
 
 @dataclass(frozen=True, slots=True)
