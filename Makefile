@@ -19,6 +19,7 @@ check:
 # Kills and cancels imports at many moments; SOAK_KILLS, SOAK_CANCELS and SOAK_SEED say how many and which.
 # Kills a server of jobs more often than `make test` does.
 # Compares a model with a copy of itself SOAK_AA times, to see that no speedup is claimed.
+# Runs each of the twelve optimization levels on two models, with SOAK_LEVEL_S seconds for each run to try candidates.
 soak:
 	@scripts/setup test
 	@.venv/bin/python -m pytest -m soak --log-cli-level=INFO $(ARGS)
