@@ -15,14 +15,12 @@ from pathlib import Path
 from control_plane.domain.errors import EngineFailed, Unavailable
 from control_plane.domain.jobs import JsonObject
 from control_plane.gateways.processes.bounded_log import BoundedLog
-from control_plane.gateways.processes.spawn import run_child
+from control_plane.gateways.processes.spawn import let_die_first, run_child
 from control_plane.gateways.processes.stream import run_streamed
 from control_plane.ports import Progress, Report
 from converters.contract import BrokenStream, Event, Progressed, from_line
 
 JOB_FILE, LOG_FILE, SCRATCH = "job.json", "log.txt", "tmp"
-# Before the server (0) when the kernel must choose; 1000 would be before everything else of the machine.
-_OOM_SCORE = 800
 # Below whatever serves; by the kernel's scale a tenth of the time where both want a core.
 _NICENESS = 10
 # Where libraries and devices are; all else of our environment stays here, keys and proxies first of all.
@@ -134,4 +132,4 @@ def _restrain(leader: int) -> None:
     with contextlib.suppress(OSError):  # it may have ended already
         os.setpriority(os.PRIO_PGRP, leader, _NICENESS)
         resource.prlimit(leader, resource.RLIMIT_CORE, (0, 0))
-        Path(f"/proc/{leader}/oom_score_adj").write_text(str(_OOM_SCORE))
+    let_die_first(leader)

@@ -26,6 +26,8 @@ if os.getppid() != int(sys.argv[1]):
     sys.exit(1)
 os.execv(sys.argv[2], sys.argv[2:])
 """
+# Before the server (0) when the kernel must choose; 1000 would be before everything else of the machine.
+_OOM_SCORE = 800
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,12 @@ async def guard_group(leader: int) -> Process:
     return await asyncio.create_subprocess_exec(
         *("sh", "-c", f"read _; kill -9 -{leader}"), stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
     )
+
+
+def let_die_first(leader: int) -> None:
+    """And all that it starts from now on: when memory ends, the kernel chooses it before what serves."""
+    with contextlib.suppress(OSError):  # it may have ended already
+        Path(f"/proc/{leader}/oom_score_adj").write_text(str(_OOM_SCORE))
 
 
 def kill_group(leader: int, number: signal.Signals = signal.SIGKILL) -> None:

@@ -17,6 +17,7 @@ class TritonConfig:
 
     `segments` begins the names of its shared memory; None: one that is made of the state directory.
     Units: seconds. `exit_timeout_s` is Triton's own limit for its last requests; `drain_timeout_s` is ours before that.
+    `dies_first`: when memory ends the kernel ends it before other servers.
     A server that answers no liveness question `liveness_misses` times in a row is replaced.
     """
 
@@ -36,6 +37,7 @@ class TritonConfig:
     liveness_misses: int = 3
     backoff_max_s: float = 30
     segments: str | None = None
+    dies_first: bool = False
 
     @property
     def repository(self) -> Path:

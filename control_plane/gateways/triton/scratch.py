@@ -74,6 +74,7 @@ class LocalScratchTritons:
             exit_timeout_s=1,
             backoff_max_s=BACKOFF_S,
             segments=f"{shared_memory.scratch_prefix(self._state_dir)}{digest}_",
+            dies_first=True,
         )
 
 

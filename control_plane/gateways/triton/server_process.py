@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.gateways.processes.spawn import guard_group, kill_group, spawn
+from control_plane.gateways.processes.spawn import guard_group, kill_group, let_die_first, spawn
 from control_plane.gateways.triton import process_record
 from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.failures import sanitized
@@ -98,6 +98,8 @@ async def start(
             stdout=log,
             stderr=log,
         )
+    if config.dies_first:  # before it starts what executes models, which inherits it
+        let_die_first(process.pid)
     process_record.write(config.record, process.pid, installation.server, prefix)
     return ServerProcess(process, await guard_group(process.pid), ports, name, env, config.log, log_start)
 

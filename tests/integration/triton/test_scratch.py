@@ -105,6 +105,11 @@ async def test_it_serves_a_model_and_tells_its_memory_and_leaves_only_its_log(st
         assert 0 < shared < resident
         assert scratch.pss_bytes("unknown") is None
         assert scratch.address.startswith("127.0.0.1:")
+        server = int(json.loads((folder / "triton.pid").read_text())["pid"])
+        scores = [
+            Path(f"/proc/{pid}/oom_score_adj") for pid in (server, *(one.pid for one in executors(server, "echo")))
+        ]
+        assert [score.read_text() for score in scores] == ["800\n", "800\n"]  # it dies before what serves
     assert left(state) == []
     assert [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()] == ["logs/triton.log"]
     with pytest.raises(Unavailable):
