@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ BATCH = 2
 # A free axis that is no batch may be an image's side or a text's length: enough for a few strided convolutions.
 AXIS = 32
 _SEED = 2026
+# Of an .npz, unpacked: all of it is read at once.
+ARRAYS_BYTES_MAX = 2**30
 
 
 def sample(facts: Sequence[TensorFact], batch: int = BATCH, axis: int = AXIS, seed: int = _SEED) -> dict[str, Any]:
@@ -62,17 +65,26 @@ def rows_of_file(file: Path, facts: Sequence[TensorFact]) -> dict[str, Any]:
 
 def arrays_of_file(file: Path) -> dict[str, Any]:
     """Raises: Refused."""
-    import zipfile
-
     import numpy as np
 
     if not file.is_file():
         raise Refused(f"there is no file {file.name}")
+    if _unpacked_bytes(file) > ARRAYS_BYTES_MAX:
+        raise Refused(f"{file.name} holds over {ARRAYS_BYTES_MAX // 2**20} MiB; a part of its rows will do")
     try:
         with np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         raise Refused(f"{file.name} must be an .npz of arrays (numpy.savez), one for each input") from error
+
+
+def _unpacked_bytes(file: Path) -> int:
+    """An .npz may be compressed; what is none is found out when it is read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return file.stat().st_size
 
 
 def _fitting(array: Any, fact: TensorFact, name: str) -> Any:
