@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ class Ground:
 
     `folder`: a model directory, its graph in `1/`. `source`: what the graph can be made of anew, None where the
     revision carries nothing. `steps`: how the graph was made of that; empty where it is the revision's own.
-    `data`: held-out inputs that the model brought along.
+    `data`: held-out inputs that the model brought along. `inputs`: what the model takes, which a TorchScript file as
+    its source does not say itself.
     """
 
     revision: int
@@ -41,6 +42,7 @@ class Ground:
     data: str | None
     steps: tuple[JsonObject, ...]
     description: Description
+    inputs: tuple[JsonObject, ...] = ()
 
     @property
     def graph(self) -> str:
@@ -58,7 +60,9 @@ def ground_to_json(ground: Ground) -> JsonObject:
 
 def ground_from_json(fields: Mapping[str, Any]) -> Ground:
     described = description_from_json(fields["description"])
-    return Ground(**{**fields, "steps": tuple(fields["steps"]), "description": described})
+    return Ground(
+        **{**fields, "steps": tuple(fields["steps"]), "inputs": tuple(fields["inputs"]), "description": described}
+    )
 
 
 class Grounds:
@@ -93,22 +97,24 @@ class Grounds:
             f"{_COPY}/{SHIPPED_DATA}" if SHIPPED_DATA in files else None,
             (),
             revision.description,
+            tuple(asdict(spec) for spec in revision.signature.inputs) if kind == "onnx" else (),
         )
         is_full = options.baseline is not None or revision.description.dtype in _FULL_PRECISION
         return ground if is_full or not has_source else await self._converted(ground, workspace, report)
 
     async def _converted(self, ground: Ground, workspace: Path, report: Report) -> Ground:
         assert ground.source is not None
-        request: JsonObject = {"source": str(workspace / ground.source), "precision": "fp32"}
+        request: JsonObject = {
+            "source": str(workspace / ground.source),
+            "precision": "fp32",
+            "inputs": list(ground.inputs),
+        }
         made = await self._converter.convert(workspace / _MADE, request, report)
-        return Ground(
-            ground.revision,
-            ground.kind,
-            made.directory.relative_to(workspace).as_posix(),
-            ground.source,
-            ground.data,
-            steps_of(made.record),
-            described(ground.description, made.description),
+        return replace(
+            ground,
+            folder=made.directory.relative_to(workspace).as_posix(),
+            steps=steps_of(made.record),
+            description=described(ground.description, made.description),
         )
 
 

@@ -29,7 +29,7 @@ class OptimizedModels:
     def __init__(self, models: Models, publisher: Publisher, converter: Converter) -> None:
         self._models, self._publisher, self._converter = models, publisher, converter
 
-    async def prove(self, run: Run, winner: Tried | None) -> JsonObject:
+    async def prove(self, run: Run, ground: Ground, winner: Tried | None) -> JsonObject:
         """Make the winner once more, from the very beginning: its `reproduce.sh` does just that.
 
         Gives the tools that made it, and whether every file came out the same.
@@ -38,7 +38,12 @@ class OptimizedModels:
             return {}
         run.report(Progress(0.9, f"making {winner.name} again from its source"))
         source = str(run.workspace / winner.origin)
-        request: JsonObject = {"source": source, "steps": list(winner.plan), "compare": False}
+        request: JsonObject = {
+            "source": source,
+            "steps": list(winner.plan),
+            "inputs": list(ground.inputs),
+            "compare": False,
+        }
         made = await self._converter.convert(run.workspace / _PROOF, request, lambda progress: None)
         again = await asyncio.to_thread(artifacts_of, made.directory / VERSION)
         before = {str(one["path"]): one["sha256"] for one in winner.artifacts}

@@ -124,7 +124,7 @@ class Optimizer:
             tried, searched = await self._searched(task, tools, tried)
             finals = await self._finals(task, tools.trials, tried)
         winner = next((one for one in tried for final in finals if final.stands and final.name == one.name), None)
-        proof = await run.step("prove", lambda: self._results.prove(run, winner))
+        proof = await run.step("prove", lambda: self._results.prove(run, ground, winner))
         run.report(Progress(_PROVEN, "publishing"))
         findings = Findings(tried, finals, winner, self._workshop.machine, proof, searched)
         return await self._published(task, findings)

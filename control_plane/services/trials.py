@@ -133,6 +133,7 @@ class Trials:
         request: JsonObject = {
             "source": str(self._workspace / begin.graph),
             "steps": list(candidate.steps),
+            "inputs": list(self._ground.inputs),
             "compare": False,
         }
         folder = self._workspace / _CANDIDATES / tried.name

@@ -78,6 +78,9 @@ def test_a_quantized_revision_is_compared_with_its_source_in_full_precision() ->
     place = three(QUANTIZED)
     job = optimized(place)
     assert place.converter.requests[0]["precision"] == "fp32"
+    # A TorchScript file does not say what it takes.
+    taken = [{"name": "input", "datatype": "FP32", "shape": (-1, 4)}]
+    assert [request["inputs"] for request in place.converter.requests] == [taken] * len(place.converter.requests)
     evidence = place.evidence(job)
     assert [step["recipe"] for step in evidence["candidates"][0]["steps"]] == ["torch_to_onnx"]
     _, files = place.repository.packages[0]
