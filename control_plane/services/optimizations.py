@@ -12,7 +12,7 @@ from ulid import ULID
 
 from control_plane.domain.access import Principal
 from control_plane.domain.errors import InvalidRequest, NotFound, OptimizationNotFound
-from control_plane.domain.jobs import Job, JobFilter, JobKind, JsonObject
+from control_plane.domain.jobs import Job, JobFilter, JobKind, JobState, JsonObject
 from control_plane.domain.optimization import Deploy, Level, Objective, OptimizationOptions
 from control_plane.domain.paging import Page, Paged
 from control_plane.ports import Converter, ConverterCatalog, Workspaces
@@ -97,11 +97,12 @@ class Optimizations:
         return await self._jobs.cancel((await self.get(optimization_id)).id, caller)
 
     async def evidence(self, optimization_id: str) -> Path:
-        """The file with all that was measured. Raises OptimizationNotFound; NotFound while there is none."""
+        """The file with all that was measured. Raises OptimizationNotFound; NotFound where it has not completed."""
         job = await self.get(optimization_id)
         file = self._workspaces.evidence_file(job.id)
-        if not await asyncio.to_thread(file.is_file):
-            raise NotFound(f"optimization {job.id} has no evidence (yet)")
+        # It is written before what it speaks of is published, which may still be cancelled or fail.
+        if job.state is not JobState.COMPLETED or not await asyncio.to_thread(file.is_file):
+            raise NotFound(f"optimization {job.id} has no evidence: it is {job.state.value}")
         return file
 
     async def catalog(self) -> ConverterCatalog:

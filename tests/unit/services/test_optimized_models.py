@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from control_plane.domain.errors import EngineFailed
+from control_plane.domain.errors import EngineFailed, NotFound
 from control_plane.domain.jobs import Job, JobState, JsonObject
 from control_plane.domain.optimization import Deploy, Level
 from tests.doubles.optimizing import Place, candidate, in_no_time, level, result
@@ -47,3 +47,20 @@ def test_a_new_revision_that_cannot_be_loaded_is_a_reason_and_no_failure(deploy:
     assert told["optimized_model_id"] == "mlp:2"
     assert told["deployment"]["deployed"] == "none"
     assert "does not fit into the memory" in told["deployment"]["reason"]
+
+
+def test_evidence_is_of_an_optimization_that_has_completed() -> None:
+    place = Place(level("basic", candidate("fast")), fast=0.01)
+
+    async def asked() -> str:
+        server = await place.open()
+        job = await server.submit(Level.BASIC)
+        await place.until(job, "publishing")
+        file = place.workspaces.evidence_file(job.id)
+        file.write_text("{}")  # as it is from before the revision is published
+        with pytest.raises(NotFound, match="has no evidence: it is running"):
+            await server.optimizations.evidence(job.id)
+        await server.jobs.wait(job.id)
+        return (await server.optimizations.evidence(job.id)).read_text()
+
+    assert '"optimized_model_id": "mlp:2"' in in_no_time(asked())
