@@ -22,6 +22,11 @@ KINDS = {"onnxruntime": "onnx", "text_encoder": "text_encoder", "text_generation
 VERSION, SOURCE = "1", "source"
 SHIPPED_DATA = "evaluation.jsonl"  # inputs that nothing was trained or tuned on, in a model's own directory
 _FULL_PRECISION = ("float32", "float64")
+# Labels by which recipes say how they made a graph; one that is made anew of the source has none of them.
+_HOW_MADE = frozenset(
+    {"optimization", "fused", "arithmetic", "quantization", "weight_bits", "calibration_rows", "layers_kept", "kept"}
+    | {"tries", "tuning_accuracy", "engine_library", "compute_capability", "engine_precision"}
+)
 _COPY, _MADE = "ground", "baseline"  # folders of the workspace
 
 
@@ -114,7 +119,7 @@ class Grounds:
             ground,
             folder=made.directory.relative_to(workspace).as_posix(),
             steps=steps_of(made.record),
-            description=described(ground.description, made.description),
+            description=described(of_the_source(ground.description), made.description),
         )
 
 
@@ -123,6 +128,12 @@ def steps_of(record: JsonObject) -> tuple[JsonObject, ...]:
     steps = record["steps"]
     assert isinstance(steps, list)
     return tuple({"recipe": step["recipe"], "parameters": step["parameters"]} for step in steps)
+
+
+def of_the_source(description: Description) -> Description:
+    """What was said of a model, without how its graph was made of its source."""
+    labels = {name: text for name, text in description.labels.items() if name not in _HOW_MADE}
+    return replace(description, labels=labels)
 
 
 def described(base: Description, made: Description) -> Description:

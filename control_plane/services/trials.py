@@ -15,7 +15,7 @@ from control_plane.domain.optimization import BASELINE, Accuracy, Comparison, Ou
 from control_plane.domain.optimization_records import Tried
 from control_plane.ports import CandidatePlan, Converter, ModelRepository, Progress, Report, ScratchTriton
 from control_plane.services.artifacts import artifacts_of
-from control_plane.services.grounds import VERSION, Ground, described
+from control_plane.services.grounds import VERSION, Ground, described, of_the_source
 from control_plane.services.measuring import Bench, Served
 from control_plane.services.verdicts import Planned
 
@@ -150,7 +150,7 @@ class Trials:
         if candidate.graph == "source":
             if ground.source is None or not candidate.steps:
                 raise _Inapplicable("the revision does not carry the source that it was made of")
-            return _Beginning(ground.source, (), "", ground.source, ground.description)
+            return _Beginning(ground.source, (), "", ground.source, of_the_source(ground.description))
         if candidate.graph == "best" and best.folder is not None and best.description is not None:
             return _Beginning(best.origin, best.plan, best.folder, f"{best.folder}/{VERSION}", best.description)
         return _Beginning(ground.origin, ground.steps, ground.folder, ground.graph, ground.description)
