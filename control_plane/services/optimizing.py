@@ -248,6 +248,7 @@ class Optimizer:
         run, winner = task.run, findings.winner
         number = None
         if winner is not None:
+            self._catalog.get(run.job.model)  # purged meanwhile, it is not to come back by itself
             number = int(str((await run.step("reserve", lambda: self._results.reserve(run)))["revision"]))
         result = result_of(findings, run.job.model, number)
         about: JsonObject = {

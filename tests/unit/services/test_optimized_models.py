@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from control_plane.domain.errors import EngineFailed, NotFound
+from control_plane.domain.errors import EngineFailed, ModelNotFound, NotFound
 from control_plane.domain.jobs import Job, JobState, JsonObject
 from control_plane.domain.optimization import Deploy, Level
 from tests.doubles.optimizing import Place, candidate, in_no_time, level, result
@@ -64,3 +64,22 @@ def test_evidence_is_of_an_optimization_that_has_completed() -> None:
         return (await server.optimizations.evidence(job.id)).read_text()
 
     assert '"optimized_model_id": "mlp:2"' in in_no_time(asked())
+
+
+def test_a_model_that_is_purged_meanwhile_does_not_come_back() -> None:
+    place = Place(level("basic", candidate("fast")), fast=0.01)
+
+    async def purged() -> Job:
+        server = await place.open()
+        job = await server.submit(Level.BASIC)
+        await place.until(job, "measuring fast again")
+        await server.models.purge("mlp")
+        job = await server.jobs.wait(job.id)
+        with pytest.raises(ModelNotFound):
+            server.catalog.get("mlp")
+        return job
+
+    job = in_no_time(purged())
+    assert job.failure is not None
+    assert (job.state, job.failure.code) == (JobState.FAILED, "MODEL_NOT_FOUND")
+    assert place.repository.packages == []
