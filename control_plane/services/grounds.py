@@ -54,6 +54,13 @@ class Ground:
         return f"{self.folder}/{VERSION}"
 
     @property
+    def caveat(self) -> str | None:
+        """What whoever reads a comparison with it has to know; None where it is in full precision, or says nothing."""
+        dtype = self.description.dtype
+        is_full = dtype is None or dtype in _FULL_PRECISION
+        return None if is_full else f"the baseline itself is in {dtype}, not in full precision"
+
+    @property
     def origin(self) -> str:
         """What the graph and `steps` begin with."""
         return self.source if self.steps and self.source else self.graph

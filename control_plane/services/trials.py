@@ -59,6 +59,7 @@ class Trials:
             BASELINE,
             BASELINE,
             Outcome.APPLIED,
+            self._ground.caveat,
             origin=self._ground.origin,
             plan=self._ground.steps,
             settings={},

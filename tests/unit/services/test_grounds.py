@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from control_plane.domain.jobs import Job
 from control_plane.domain.models import Artifact, Description
 from control_plane.domain.optimization import Level
-from tests.doubles.optimizing import FULL, Place, candidate, in_no_time, level
+from tests.doubles.optimizing import FULL, Place, candidate, in_no_time, level, recipes
 
 LABELS = {"license": "MIT", "quantization": "int8 dynamic", "weight_bits": "8", "kept": "head"}
 QUANTIZED = replace(
@@ -41,3 +42,13 @@ def test_one_that_begins_with_the_revisions_own_graph_keeps_them() -> None:
     full = replace(QUANTIZED, description=replace(QUANTIZED.description, dtype="float32"))
     place = Place(level("basic", candidate("fast")), revision=full, fast=0.01)
     assert labels_of_the_winner(place) == LABELS
+
+
+def test_a_quantized_revision_without_a_source_is_its_own_baseline_and_that_is_said() -> None:
+    place = Place(level("basic", candidate("fast")), revision=replace(QUANTIZED, artifacts=FULL.artifacts), fast=0.01)
+
+    async def one() -> Job:
+        return await (await place.open()).optimized(Level.BASIC)
+
+    told = recipes(in_no_time(one()))
+    assert told["baseline"] == ("applied", "the baseline itself is in int8, not in full precision")
