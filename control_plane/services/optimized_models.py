@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -92,10 +93,10 @@ class OptimizedModels:
         return {"deployed": done.value, "reason": None}
 
 
-def write_evidence(workspace: Path, text: str) -> None:
+def write_evidence(workspace: Path, evidence: JsonObject) -> None:
     """Whole or not at all: somebody may be reading it, or the server may die."""
     draft = workspace / f"{_EVIDENCE}.draft"
-    draft.write_text(text, "utf-8")
+    draft.write_text(json.dumps(evidence, indent=1, allow_nan=False), "utf-8")
     draft.replace(workspace / _EVIDENCE)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -257,8 +256,7 @@ class Optimizer:
             "baseline_revision": task.ground.revision,
             "options": {**asdict(task.options), "min_accuracy": verdicts.floor(task.catalog, task.options)},
         }
-        text = json.dumps(evidence_of(findings, result, about), indent=1, allow_nan=False)
-        await asyncio.to_thread(write_evidence, task.workspace, text)
+        await asyncio.to_thread(write_evidence, task.workspace, evidence_of(findings, result, about))
         if winner is not None and number is not None:
             proof = findings.tools
             await run.step("publish", lambda: self._results.publish(run, task.ground, winner, number, proof))
@@ -273,7 +271,8 @@ async def _measured_again(
 ) -> JsonObject:
     """Loaded anew for each repeat; the verdict is about all of their rounds together."""
     try:
-        comparison = pooled([await trials.again(finalist, FINAL_ROUNDS, report) for _ in range(repeats)])
+        repeated = [await trials.again(finalist, FINAL_ROUNDS, report) for _ in range(repeats)]
+        comparison = await asyncio.to_thread(pooled, repeated)
     except (EngineFailed, TimedOut) as error:
         assert finalist.comparison is not None
         return asdict(Final(finalist.name, finalist.comparison, stands=False, reason=f"failed: {error.message}"))
