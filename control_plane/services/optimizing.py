@@ -40,6 +40,7 @@ from control_plane.services.publishing import Publisher
 from control_plane.services.searches import Searches
 from control_plane.services.serving_search import Limits
 from control_plane.services.trials import FINAL_ROUNDS, Bounds, Trials
+from control_plane.services.turns import rows_of
 from control_plane.services.verdicts import Planned
 
 _SCRATCH, _SAMPLE = "scratch", "sample"  # folders of the workspace
@@ -165,7 +166,8 @@ class Optimizer:
         }
         requests = await self._workshop.converter.sample(task.workspace / _SAMPLE, request, lambda progress: None)
         is_text = task.ground.kind == "text_generation"
-        return Workload(requests, 1 if is_text else options.batch_size, _CONCURRENCY, is_text)
+        rows = 1 if is_text or not requests else rows_of(requests[0], options.batch_size)
+        return Workload(requests, rows, _CONCURRENCY, is_text)
 
     def _timer(self, task: _Task, share: float) -> Callable[[], bool]:
         """Whether this share of the time budget is over."""

@@ -34,6 +34,12 @@ class Workload:
             raise ValueError("a workload needs requests, and at least one at a time")
 
 
+def rows_of(request: Request, asked: int) -> int:
+    """How many items a request has that was to have `asked`: a graph whose first axis is fixed takes just so many."""
+    counts = [tensor.shape[0] if tensor.shape else 1 for tensor in request]
+    return asked if asked in counts or not counts else counts[0]
+
+
 class Caller:
     """Asks models for what a workload wants of them."""
 
