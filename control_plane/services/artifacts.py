@@ -7,8 +7,6 @@ from pathlib import Path
 
 from control_plane.domain.jobs import JsonObject
 
-_CHUNK_BYTES = 2**20
-
 
 def artifacts_of(folder: Path) -> tuple[JsonObject, ...]:
     """`{path, size_bytes, sha256}` of every file in a folder, by path."""
@@ -20,8 +18,5 @@ def artifacts_of(folder: Path) -> tuple[JsonObject, ...]:
 
 
 def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
     with file.open("rb") as content:
-        while chunk := content.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(content, "sha256").hexdigest()
