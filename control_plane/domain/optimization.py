@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from control_plane.domain.statistics import Interval, Rounds, ratio_of_medians
+from control_plane.domain.statistics import Interval, Rounds, quantile, ratio_of_medians
 
 
 class Level(StrEnum):
@@ -164,17 +164,31 @@ def least_gain(comparison: Comparison, objective: Objective) -> float:
 
 
 def pooled(comparisons: Sequence[Comparison]) -> Comparison:
-    """Several comparisons of the same two as one; of the later the servings are kept, of all the rounds."""
+    """Several comparisons of the same two as one: figures of all rounds together; memory is what it was at the last."""
     if len(comparisons) == 1:
         return comparisons[0]
     latency = _together([one.latency for one in comparisons])
     rate = _together([one.rate for one in comparisons])
-    return replace(
-        comparisons[-1],
+    last = comparisons[-1]
+    return Comparison(
+        _overall(last.baseline, latency.baseline, rate.baseline),
+        _overall(last.candidate, latency.candidate, rate.candidate),
         latency=latency,
         rate=rate,
         speedup=ratio_of_medians(latency.baseline, latency.candidate),
         throughput_ratio=ratio_of_medians(rate.candidate, rate.baseline),
+    )
+
+
+def _overall(last: Serving, latency: Sequence[Sequence[float]], rate: Sequence[Sequence[float]]) -> Serving:
+    seconds = [one for turn in latency for one in turn]
+    p50_s, tokens_per_second = quantile(seconds, 0.5), last.tokens_per_second
+    return replace(
+        last,
+        latency_p50_s=p50_s,
+        latency_p95_s=quantile(seconds, 0.95),
+        throughput=quantile([one for turn in rate for one in turn], 0.5),
+        tokens_per_second=None if tokens_per_second is None else tokens_per_second * last.latency_p50_s / p50_s,
     )
 
 
