@@ -159,6 +159,7 @@ class Plane:
             self._unloading.pop().result()
 
     def purge(self, model: str) -> None:
+        self.until_unloaded()  # of a model that is gone an unload would say so
         with self.server.client() as http:
             http.delete(f"/models/{model}", params={"purge": True})
 
