@@ -271,9 +271,9 @@ class Optimizer:
 async def _measured_again(
     trials: Trials, finalist: Tried, objective: Objective, repeats: int, report: Any
 ) -> JsonObject:
-    """Loaded anew for each repeat; the verdict is about all of their rounds together."""
+    """Both are loaded anew for each repeat; the verdict is about all of their rounds together."""
     try:
-        repeated = [await trials.again(finalist, FINAL_ROUNDS, report) for _ in range(repeats)]
+        repeated = [await trials.again(finalist, FINAL_ROUNDS, report, renews_baseline=True) for _ in range(repeats)]
         comparison = await asyncio.to_thread(pooled, repeated)
     except (EngineFailed, TimedOut) as error:
         assert finalist.comparison is not None

@@ -100,9 +100,14 @@ class Trials:
             await to_thread(shutil.rmtree, self._scratch.repository / tried.name, ignore_errors=True)
         return tried
 
-    async def again(self, finalist: Tried, rounds: int, report: Report) -> Comparison:
-        """Fresh samples of what was tried before. Raises EngineFailed, TimedOut."""
+    async def again(self, finalist: Tried, rounds: int, report: Report, *, renews_baseline: bool = False) -> Comparison:
+        """Fresh samples of what was tried before. Raises EngineFailed, TimedOut.
+
+        `renews_baseline`: it is loaded anew too. Memory grows with use, and the baseline has been asked all along.
+        """
         assert finalist.folder is not None
+        if renews_baseline:
+            await self._unloaded(BASELINE)
         await self._stage(finalist.folder, finalist.name, finalist.load_options, finalist)
         return await self._compared(finalist, rounds, report)
 
