@@ -71,7 +71,7 @@ class OptimizationOptions:
     batch_size: int = 1
     sequence_length: int = 32
     recipes: tuple[str, ...] = ()
-    deploy: Deploy = Deploy.NONE
+    deploy: Deploy = Deploy.LOAD
     slo_p99_ms: float | None = None
     baseline: str | None = None
 
