@@ -37,7 +37,7 @@ BatchSize = Annotated[int | None, typer.Option(help="Rows of a request that is m
 SequenceLength = Annotated[int | None, typer.Option(help="Tokens of a request that is measured; by default 32.")]
 EvalData = Annotated[str | None, typer.Option(help="Held-out inputs: a file below the server's import root.")]
 Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="Only this one; may be given several times.")]
-DeployAs = Annotated[str | None, typer.Option(help="What is done with the winner: none, load (the default) or promote.")]
+DeployAs = Annotated[str | None, typer.Option(help="What to do with the winner: none, load (the default) or promote.")]
 Slo = Annotated[float | None, typer.Option("--slo-p99-ms", help="The p99 that a search of servings must keep.")]
 Baseline = Annotated[str | None, typer.Option(help="Compare with this revision, not with full precision.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Print the id and leave; the job goes on.")]
