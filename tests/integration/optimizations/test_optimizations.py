@@ -22,7 +22,7 @@ from tests.product import CONVERTER_PYTHON, ROOT
 from tests.survival.whole import dead_after_s, processes_at
 
 SEED = 4
-DEAD_WITHIN_S = 2.0
+DEAD_WITHIN_S = 10.0  # what T-REST-22 promises; 0.1 to 2 s on two busy cores
 CANDIDATE = "int8-channels"
 FLOOR = 0.9  # of numbers drawn by chance int8 keeps 0.98
 MAKING = f"progress making {CANDIDATE}"
