@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from control_plane.domain.bounds import within
 from control_plane.domain.errors import InvalidRequest
 
 MAX_NEW_TOKENS = 4096
@@ -31,16 +32,16 @@ class Sampling:
     top_logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        _within("max_length", self.max_tokens, 1, MAX_NEW_TOKENS)
-        _within("temperature", self.temperature, 0, 2)
-        _within("top_p", self.top_p, 0, 1)
+        within("max_length", self.max_tokens, 1, MAX_NEW_TOKENS)
+        within("temperature", self.temperature, 0, 2)
+        within("top_p", self.top_p, 0, 1)
         if self.top_p == 0:
             raise InvalidRequest("top_p must be above 0 and at most 1, got 0", field="top_p")
-        _within("top_k", self.top_k, 0, 2**31 - 1)
-        _within("seed", self.seed or 0, -SEED_MAX, SEED_MAX)
-        _within("frequency_penalty", self.frequency_penalty, -2, 2)
-        _within("presence_penalty", self.presence_penalty, -2, 2)
-        _within("logprobs", self.top_logprobs or 0, 0, MAX_TOP_LOGPROBS)
+        within("top_k", self.top_k, 0, 2**31 - 1)
+        within("seed", self.seed or 0, -SEED_MAX, SEED_MAX)
+        within("frequency_penalty", self.frequency_penalty, -2, 2)
+        within("presence_penalty", self.presence_penalty, -2, 2)
+        within("logprobs", self.top_logprobs or 0, 0, MAX_TOP_LOGPROBS)
         if len(self.stop_sequences) > MAX_STOP_SEQUENCES or not all(self.stop_sequences):
             raise InvalidRequest(
                 f"stop_sequences: at most {MAX_STOP_SEQUENCES} texts, none of them empty", field="stop_sequences"
@@ -49,12 +50,13 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One prompt for one model; `model` is a reference as the client wrote it."""
+    """One prompt for one model; `model` is a reference as the client wrote it, `caller` the principal's id."""
 
     model: str
     prompt: str
     sampling: Sampling = field(default_factory=Sampling)
     request_id: str = ""
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,3 @@ class Completion:
     @property
     def tokens_per_second(self) -> float:
         return len(self.tokens) / self.inference_time_s
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InvalidRequest(f"{name} must be {low} to {high}, got {value}", field=name)
