@@ -27,6 +27,7 @@ from control_plane.gateways.state.models import SqlModelStore
 from control_plane.gateways.triton.external import ExternalTriton
 from control_plane.gateways.triton.supervisor import Supervisor
 from control_plane.services.catalog import Catalog
+from control_plane.services.drawing import Drawings
 from control_plane.services.health import HealthService
 from control_plane.services.inference import InferenceService
 from control_plane.services.loading import Loader
@@ -37,6 +38,7 @@ from control_plane.services.probing import Prober
 from control_plane.services.publishing import Publisher
 from control_plane.services.reconciliation import Reconciler
 from control_plane.services.registry import Services
+from control_plane.services.serving import Serving
 from control_plane.settings import Settings
 
 PROBE_INTERVAL_S = 10.0
@@ -94,7 +96,8 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         machine = Machine(gpu, settings.device_fallback)
         models = Models(catalog, store, repository, loader, triton, publisher, clock, machine)
         reconciler, meter = Reconciler(catalog, loader, triton.control, triton, prober, clock), Meter(clock.seconds)
-        inference = InferenceService(triton.triton, catalog, models, reconciler, meter, auto_load=settings.auto_load)
+        serving = Serving(catalog, models, reconciler, meter, auto_load=settings.auto_load)
+        inference, drawings = InferenceService(triton.triton, serving), Drawings(triton.triton, serving)
         health = HealthService(triton, database, catalog, clock, has_gpu=gpu)
         usage = NvidiaGpu() if gpu else NoGpu()
         monitoring = Monitoring(meter, catalog, triton.control, SqlMetricStore(database), clock, usage)
@@ -111,5 +114,5 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         keep(opened, reconciler.watch(PROBE_INTERVAL_S), monitoring.watch())
         keep(opened, open_jobs(jobs, triton), forget_daily(jobs, events, exports), end_watches(health, events))
         asked = access, models, catalog, inference, health, jobs, work.imports, exports, events, monitoring
-        services = Services(*asked, work.optimizations)
+        services = Services(*asked, work.optimizations, drawings)
         yield Product(services, state.path, triton, admin_key)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from control_plane.domain.references import STABLE
+from control_plane.domain.references import STABLE, public_reference
 
 
 class ModelKind(StrEnum):
@@ -82,7 +82,10 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What is said of a model beyond its config.pbtxt. Numbers are counted, or None."""
+    """What is said of a model beyond its config.pbtxt. Numbers are counted, or None.
+
+    `classes`: what may be asked for by label of a model that draws images.
+    """
 
     kind: ModelKind = ModelKind.GENERIC
     tasks: tuple[str, ...] = ()
@@ -91,6 +94,7 @@ class Description:
     context_length: int | None = None
     is_internal: bool = False
     labels: dict[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Revision:
     `directory` is the model's name inside Triton. `digest` is over all artifacts. `device` is cpu or cuda.
     `instance_count` and `queue_delay_us` (microseconds; None without dynamic batching) are read from config.pbtxt.
     `conversion`: how a conversion made it (steps, checks, tools); None for what was imported as it is.
+    `parts`: directories of the revisions that a pipeline calls inside Triton.
     """
 
     model: str
@@ -117,9 +122,12 @@ class Revision:
     instance_count: int = 1
     queue_delay_us: int | None = None
     conversion: dict[str, object] | None = None
+    parts: tuple[str, ...] = ()
 
     def in_public_words(self, text: str) -> str:
-        """Triton's words about this revision as its callers know it: `name:N` for the directory's name."""
+        """Triton's words about this revision as its callers know it: `name:N` for a directory's name, parts' too."""
+        for part in self.parts:
+            text = text.replace(part, public_reference(part))
         return text.replace(self.directory, f"{self.model}:{self.number}")
 
     @property
@@ -128,6 +136,18 @@ class Revision:
         takes = {spec.name for spec in self.signature.inputs}
         gives = {spec.name for spec in self.signature.outputs}
         return self.signature.is_decoupled and takes == {"text_input"} and "text_output" in gives
+
+    @property
+    def draws_images(self) -> bool:
+        """Whether it speaks the image interface: a seed, and a text perhaps, in; steps and PNG images out."""
+        takes = {spec.name for spec in self.signature.inputs}
+        gives = {spec.name for spec in self.signature.outputs}
+        return self.signature.is_decoupled and {"seed"} <= takes <= {"seed", "text_input"} and "images" in gives
+
+    @property
+    def takes_prompt(self) -> bool:
+        """Whether it has a text input."""
+        return any(spec.name == "text_input" for spec in self.signature.inputs)
 
     @property
     def size_bytes(self) -> int:

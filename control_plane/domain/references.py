@@ -13,6 +13,7 @@ NAME_PATTERN, REVISION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", r"[1-9][0-9
 REFERENCE_PATTERN = rf"^{NAME_PATTERN}(:{REVISION_PATTERN}|@{NAME_PATTERN})?$"
 _NAME, _REVISION = re.compile(NAME_PATTERN), re.compile(REVISION_PATTERN)
 _RESERVED = re.compile(r".*--r[0-9]+")
+_DIRECTORY = re.compile(rf"(?P<name>{NAME_PATTERN})--r(?P<number>{REVISION_PATTERN})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,12 @@ def check_new_name(name: str) -> str:
 def revision_directory(name: str, revision: int) -> str:
     """The name of a revision's directory, which is its model name inside Triton."""
     return f"{name}--r{revision}"
+
+
+def public_reference(directory: str) -> str:
+    """The reference of a revision whose directory this is; any other name inside Triton stays as it is."""
+    match = _DIRECTORY.fullmatch(directory)
+    return f"{match['name']}:{match['number']}" if match else directory
 
 
 def _checked(name: str, text: str) -> str:

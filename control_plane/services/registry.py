@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from control_plane.ports import Events
 from control_plane.services.access import Access
 from control_plane.services.catalog import Catalog
+from control_plane.services.drawing import Drawings
 from control_plane.services.exports import Exports
 from control_plane.services.health import HealthService
 from control_plane.services.imports import Imports
@@ -30,3 +31,4 @@ class Services:
     events: Events
     monitoring: Monitoring
     optimizations: Optimizations
+    drawings: Drawings

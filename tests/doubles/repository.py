@@ -34,6 +34,16 @@ TEXT = Signature(
     ),
     is_decoupled=True,
 )
+_IMAGES = (
+    TensorSpec("step", "INT32", (1,)),
+    TensorSpec("num_steps", "INT32", (1,)),
+    TensorSpec("images", "BYTES", (-1,)),
+    TensorSpec("size", "INT32", (2,)),
+    TensorSpec("stages", "BYTES", (1,)),
+)
+_SEED, _PROMPT = TensorSpec("seed", "INT64", (1,)), TensorSpec("text_input", "BYTES", (1,))
+DIFFUSION = Signature((_SEED,), _IMAGES, is_decoupled=True)
+HYBRID = Signature((_SEED, _PROMPT), _IMAGES, is_decoupled=True)
 VECTOR = Signature((TensorSpec("input", "FP32", (-1, 4)),), (TensorSpec("output", "FP32", (-1, 4)),), max_batch_size=8)
 
 _RECEIVED = {
@@ -60,6 +70,20 @@ def text_revision(model: str, number: int = 1, **changes: object) -> Revision:
     """A language model of 1000 weights in int8, 3000 bytes on disk."""
     described = Description(ModelKind.TRANSFORMER, ("text-generation",), 1000, "int8", context_length=1024)
     return replace(_revision(model, number, "text_generation", TEXT, described), **changes)  # type: ignore[arg-type]
+
+
+def diffusion_revision(model: str, number: int = 1, **changes: object) -> Revision:
+    """A model that draws images of its labels "0" to "9", or of none."""
+    described = Description(
+        ModelKind.DIFFUSION, ("unconditional-image-generation",), 1000, "float32", classes=tuple("0123456789")
+    )
+    return replace(_revision(model, number, "diffusion", DIFFUSION, described), **changes)  # type: ignore[arg-type]
+
+
+def hybrid_revision(model: str, number: int = 1, **changes: object) -> Revision:
+    """A model that draws what a text says."""
+    described = Description(ModelKind.HYBRID, ("text-to-image",), 1000, "float32")
+    return replace(_revision(model, number, "diffusion", HYBRID, described), **changes)  # type: ignore[arg-type]
 
 
 def tensor_revision(model: str, number: int = 1, **changes: object) -> Revision:

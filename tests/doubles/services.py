@@ -15,6 +15,7 @@ from control_plane.gateways.credentials import JwtConfig, LocalCredentials
 from control_plane.gateways.gpu import NoGpu
 from control_plane.services.access import Access
 from control_plane.services.catalog import Catalog
+from control_plane.services.drawing import Drawings
 from control_plane.services.exports import Exports
 from control_plane.services.health import HealthService
 from control_plane.services.imports import Imports
@@ -29,6 +30,7 @@ from control_plane.services.probing import Prober
 from control_plane.services.publishing import Publisher
 from control_plane.services.reconciliation import Reconciler
 from control_plane.services.registry import Services
+from control_plane.services.serving import Serving
 from tests.doubles.clock import FixedClock
 from tests.doubles.converter import InMemoryConverter
 from tests.doubles.durability import InMemoryDurability
@@ -124,7 +126,8 @@ async def make_world(
     credentials = CredentialsOfTheWorld(JwtConfig(secret=JWT_SECRET), clock)
     reconciler, metrics = Reconciler(catalog, loader, triton, server, prober, clock), InMemoryMetricStore()
     meter = Meter(clock.seconds)
-    inference = InferenceService(triton, catalog, models, reconciler, meter, auto_load=auto_load)
+    serving = Serving(catalog, models, reconciler, meter, auto_load=auto_load)
+    inference = InferenceService(triton, serving)
     services = Services(
         access=Access(credentials, keys, clock, anonymous_role, user_can_manage=user_can_manage),
         models=models,
@@ -137,6 +140,7 @@ async def make_world(
         events=events,
         monitoring=Monitoring(meter, catalog, triton, metrics, clock, NoGpu()),
         optimizations=Optimizations(jobs, catalog, publisher, converter, workspaces, import_root),
+        drawings=Drawings(triton, serving),
     )
     return World(
         services, triton, server, database, clock, credentials, keys, store, metrics, events, workspaces, converter

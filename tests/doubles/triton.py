@@ -1,4 +1,4 @@
-"""Triton without a Triton: what is loaded, a text model that repeats its prompt, a tensor model that doubles FP32."""
+"""Triton without a Triton: what is loaded, text that repeats its prompt, tensors that are doubled, images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from control_plane.domain.errors import DomainError, InvalidRequest, ModelNotFou
 from control_plane.domain.models import Signature
 from control_plane.domain.tensors import Inference, Prediction, Tensor, bytes_elements, pack, text_tensor
 from control_plane.domain.triton import IndexEntry, Statistics, TritonState, TritonStatus
+from tests.doubles.images import draws, steps_and_images
 
 PROBABILITY = 0.5  # of every token that the text model gives; exact in 32 bits
 
@@ -18,7 +19,8 @@ PROBABILITY = 0.5  # of every token that the text model gives; exact in 32 bits
 class InMemoryTriton:
     """Satisfies `Triton` and `TritonControl`.
 
-    A stream answers with the prompt's words, each with the blank before it, as many as `max_tokens` allows.
+    A stream answers with the prompt's words, each with the blank before it, as many as `max_tokens` allows; where a
+    `seed` is among the inputs, with steps and images (`tests/doubles/images.py`), and steps are what is counted below.
     `fail_at`: after how many tokens a stream fails, and how. `hold_at`: after how many it waits for `go_on`.
     `loads_go_on`: cleared, it holds every load and unload. `answers_fail`, `unloads_fail`: with what, if they do.
     `repeat`: how often a stream says its words. `forgets_to_finish`: whether its last token lacks the reason.
@@ -44,6 +46,14 @@ class InMemoryTriton:
 
     async def stream(self, inference: Inference) -> AsyncGenerator[Prediction, None]:
         self._check(inference)
+        if draws(inference):
+            answers = self._draw(inference)
+            try:
+                async for answer in answers:
+                    yield answer
+            finally:
+                await answers.aclose()
+            return
         words = _words(inference)
         if not dict(inference.parameters)["stream"]:
             await self._before(0)
@@ -56,6 +66,16 @@ class InMemoryTriton:
                 is_last = index == count - 1 and not self.forgets_to_finish
                 yield _prediction([words[index % len(words)]], index, _reason(inference, words) if is_last else "")
             yield Prediction((), is_final=True)
+        except (GeneratorExit, asyncio.CancelledError):
+            self.closed_early += 1
+            self.was_closed_early.set()
+            raise
+
+    async def _draw(self, inference: Inference) -> AsyncGenerator[Prediction, None]:
+        try:
+            for index, answer in enumerate(steps_and_images(inference)):
+                await self._before(index)
+                yield answer
         except (GeneratorExit, asyncio.CancelledError):
             self.closed_early += 1
             self.was_closed_early.set()

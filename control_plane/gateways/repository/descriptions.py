@@ -21,6 +21,7 @@ def description_fields(description: Description) -> dict[str, Any]:
         "context_length": description.context_length,
         "internal": description.is_internal,
         "labels": description.labels,
+        "classes": list(description.classes),
     }
 
 
@@ -34,6 +35,7 @@ def parse_description(fields: dict[str, Any]) -> Description:
         context_length=_count(fields.get("context_length")),
         is_internal=fields.get("internal", False) is True,
         labels=dict(zip(_texts(fields.get("labels", {})), _texts(fields.get("labels", {}).values()), strict=True)),
+        classes=tuple(_texts(fields.get("classes", []))),
     )
 
 

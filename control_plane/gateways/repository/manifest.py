@@ -63,6 +63,7 @@ def render_manifest(revision: Revision, toolchain: dict[str, str]) -> bytes:
         "created_at": revision.created_at.isoformat(),
         "created_by": revision.created_by,
         "conversion": revision.conversion,
+        "parts": list(revision.parts),
         "toolchain": toolchain,
     }
     return (json.dumps(fields, indent=2) + "\n").encode()
@@ -96,6 +97,7 @@ def _revision(fields: dict[str, Any]) -> Revision:
         instance_count=fields["instance_count"],
         queue_delay_us=fields["queue_delay_us"],
         conversion=fields.get("conversion"),
+        parts=tuple(fields.get("parts", ())),
     )
 
 
