@@ -25,7 +25,9 @@ from control_plane.edge.http.operations import (
     no_triton_metrics,
 )
 from control_plane.edge.http.pages import page_routes
-from control_plane.edge.http.routing import Declared, Dialect, Document, Routes
+from control_plane.edge.http.routing import Declared, DeclaredSocket, Dialect, Document, Routes
+from control_plane.edge.http.sockets.door import SocketDoor, SocketRules
+from control_plane.edge.http.sockets.opened import OpenSockets
 from control_plane.edge.tallies import Collector, Tallies
 from control_plane.services.registry import Services
 
@@ -74,7 +76,10 @@ def build_http(
     app.state.metrics = Metrics(Collector(tallies, services), triton_metrics)
     app.state.documents = _documents(app, dialects, services, mounted)
     add_handlers(app, _methods(mounted, lean), debug=config.debug)
-    behind = Duties(app, door, tallies, _rules(mounted, config))
+    rules = SocketRules(config.cors_origins, config.debug)
+    opened = OpenSockets(services.health.stopping)
+    inside = SocketDoor(app, list(_mounted_sockets(dialects)), door, opened, tallies, rules)
+    behind = Duties(inside, door, tallies, _rules(mounted, config))
     front: ASGIApp = LeanRoutes(lean, door, tallies, Limits(config.max_body_bytes, config.debug), behind)
     return with_cors(front, config.cors_origins)
 
@@ -84,6 +89,12 @@ def _mounted_routes(dialects: Sequence[Dialect]) -> Iterator[_Mounted]:
         for mount in dialect.mounts:
             for route in dialect.routes.declared:
                 yield _Mounted(mount + route.path, route, mount != dialect.mounts[0])
+
+
+def _mounted_sockets(dialects: Sequence[Dialect]) -> Iterator[tuple[str, DeclaredSocket]]:
+    for dialect in dialects:
+        for mount in dialect.mounts:
+            yield from ((mount + socket.path, socket) for socket in dialect.routes.sockets)
 
 
 def _own_routes(config: HttpConfig, dialects: Sequence[Dialect]) -> Iterator[_Mounted]:

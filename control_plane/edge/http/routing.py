@@ -10,6 +10,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 from fastapi import Depends
 from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket
 
 from control_plane.domain.access import Principal, Role
 from control_plane.edge.http.lean import LeanRoute
@@ -19,6 +20,7 @@ from control_plane.services.registry import Services
 P = ParamSpec("P")
 R = TypeVar("R")
 Endpoint = Callable[P, Awaitable[R]]
+SocketEndpoint = Callable[[WebSocket], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,26 @@ class Declared:
     takes_upload: bool
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredSocket:
+    """A WebSocket route: who has less than `role` is refused before it opens.
+
+    One that `admits_itself` opens to everybody, and its endpoint looks at `edge.http.sockets.entry.entry_of`.
+    """
+
+    path: str
+    endpoint: SocketEndpoint
+    role: Role
+    admits_itself: bool
+
+
 class Routes:
     """The comfortable routes of a dialect, in the order they are declared."""
 
     def __init__(self, tag: str) -> None:
         self.tag = tag
         self.declared: list[Declared] = []
+        self.sockets: list[DeclaredSocket] = []
 
     def get(self, path: str, **options: Any) -> Callable[[Endpoint[P, R]], Endpoint[P, R]]:
         return self._route("GET", path, options)
@@ -82,6 +98,17 @@ class Routes:
 
     def delete(self, path: str, **options: Any) -> Callable[[Endpoint[P, R]], Endpoint[P, R]]:
         return self._route("DELETE", path, options)
+
+    def websocket(
+        self, path: str, *, role: Role = Role.VIEWER, admits_itself: bool = False
+    ) -> Callable[[SocketEndpoint], SocketEndpoint]:
+        """The endpoint accepts the socket itself; a path parameter is in `websocket.path_params`."""
+
+        def declare(endpoint: SocketEndpoint) -> SocketEndpoint:
+            self.sockets.append(DeclaredSocket(path, endpoint, role, admits_itself))
+            return endpoint
+
+        return declare
 
     def _route(self, method: str, path: str, options: dict[str, Any]) -> Callable[[Endpoint[P, R]], Endpoint[P, R]]:
         """Two options are ours: `is_public` (credentials are ignored) and `takes_upload` (the larger body limit)."""

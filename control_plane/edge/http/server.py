@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from control_plane.edge.http.sockets.wire import FRAME_BYTES_MAX, PING_S, SocketWire
 from control_plane.edge.http.wire import OneWrite
 
 BACKLOG = 4096
@@ -41,7 +42,11 @@ class HttpServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=OneWrite,
-            ws="none",
+            ws=SocketWire,
+            ws_max_size=FRAME_BYTES_MAX,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
+            ws_per_message_deflate=False,  # 100 KiB a connection, and a quarter of the speed
             lifespan="off",
             backlog=BACKLOG,
             log_config=None,
