@@ -1,4 +1,4 @@
-"""How far an upload or download is."""
+"""How far an upload, a download or a drawing is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from control_plane.cli.console import side_console
 
@@ -35,7 +44,23 @@ def download_bar(name: str) -> Iterator[ProgressCallback]:
         yield lambda fetched_bytes, total_bytes: bar.update(task, completed=fetched_bytes, total=total_bytes)
 
 
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+@contextmanager
+def step_bar(doing: str) -> Iterator[ProgressCallback]:
+    """A bar on stderr, if that is a terminal; told of steps, so far and in all."""
+    with _bar(MofNCompleteColumn()) as bar:
+        task = bar.add_task(doing, total=None)
+        yield lambda step, num_steps: bar.update(task, completed=step, total=num_steps)
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    columns = columns or (DownloadColumn(), TransferSpeedColumn())
     console = side_console()
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.doubles import plane_images
 from tests.doubles.plane_exports import MiniatureExports
 from tests.doubles.plane_jobs import MiniatureJobs
 from tests.doubles.plane_optimizations import MiniatureOptimizations
@@ -53,6 +54,7 @@ class Miniature:
     said: list[Any] = field(default_factory=list)
     refusals: list[Response] = field(default_factory=list)
     models: dict[str, str] = field(default_factory=lambda: {"coder": "loaded", "adder": "unloaded"})
+    kinds: dict[str, str] = field(default_factory=dict)  # of models that are no transformers
     keys: list[dict[str, Any]] = field(default_factory=list)
     stream_left: threading.Event = field(default_factory=threading.Event)
     jobs: MiniatureJobs = field(init=False)
@@ -182,6 +184,8 @@ class Miniature:
         missing = self._known(asked["model_id"])
         if missing is not None:
             return missing
+        if asked["model_id"] in self.kinds:
+            return JSONResponse(plane_images.reply(asked["model_id"], asked["input_data"]))
         tokens = ANSWER[: asked["input_data"].get("max_length", 100)]
         output = {"text": "".join(tokens), "tokens": tokens, "probabilities": [0.5] * len(tokens)}
         reply = {"model_id": asked["model_id"], "output": {**output, "finish_reason": "stop"}, "created_at": AT}
@@ -192,7 +196,9 @@ class Miniature:
         missing = self._known(asked["model_id"])
         if missing is not None:
             return missing
-        return StreamingResponse(self._tokens(asked["input_data"]), media_type="text/event-stream")
+        draws = asked["model_id"] in self.kinds
+        frames = (plane_images.frames if draws else self._tokens)(asked["input_data"])
+        return StreamingResponse(frames, media_type="text/event-stream")
 
     async def _tokens(self, asked: dict[str, Any]) -> AsyncIterator[bytes]:
         """`!fail` sends an error frame after two tokens, `!cut` drops the connection, `!end` ends without [DONE],
@@ -255,8 +261,9 @@ class Miniature:
         return JSONResponse({"sub": "key_1", "role": "admin", "rate_limit_policy": None})
 
     def _info(self, name: str) -> dict[str, Any]:
+        kind = self.kinds.get(name, "transformer")
         return {
-            "model_id": name, "name": name, "type": "transformer", "parameters": 8_650_000, "size_bytes": 9_400_000,
+            "model_id": name, "name": name, "type": kind, "parameters": 8_650_000, "size_bytes": 9_400_000,
             "device": "cpu", "dtype": "int8", "status": self.models[name], "state": self.models[name], "version": 1,
             "backend": "text_generation", "created_at": AT, "updated_at": AT, "last_error": None,
             "memory_bytes": None,

@@ -1,9 +1,10 @@
-"""Python client of tritonplane: models, keys, inference and token streams over HTTP."""
+"""Python client of tritonplane: models, keys, inference, images and streams over HTTP."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tritonplane_client.drawings import DrawingStep, Drawn
 from tritonplane_client.errors import (
     ApiError,
     AuthenticationError,
@@ -44,6 +45,8 @@ __all__ = [
     "ConnectionFailed",
     "ConnectionLost",
     "DeadlineExceededError",
+    "DrawingStep",
+    "Drawn",
     "InvalidArgument",
     "NotFoundError",
     "PayloadTooLargeError",

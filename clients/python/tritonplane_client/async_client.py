@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, Unpack
 
-import httpx
-
 from tritonplane_client import operations
-from tritonplane_client.errors import StreamInterrupted
+from tritonplane_client.drawing_calls import AsyncDrawingCalls
 from tritonplane_client.export_calls import AsyncExportCalls
 from tritonplane_client.job_calls import AsyncJobCalls
 from tritonplane_client.operations import Operation
@@ -46,7 +43,7 @@ from tritonplane_client.tokens import Token, TokenReader
 T = TypeVar("T")
 
 
-class AsyncApiClient(AsyncJobCalls, AsyncExportCalls, AsyncOptimizationCalls):
+class AsyncApiClient(AsyncJobCalls, AsyncExportCalls, AsyncOptimizationCalls, AsyncDrawingCalls):
     """`ApiClient` for asyncio: every method means what it means there. Use it in an `async with` block."""
 
     async def health(self) -> HealthReply:
@@ -106,19 +103,9 @@ class AsyncApiClient(AsyncJobCalls, AsyncExportCalls, AsyncOptimizationCalls):
     async def generate(self, model: str, prompt: str, **options: Unpack[SamplingOptions]) -> GenerationReply:
         return await self._call(operations.generate(model, prompt, options))
 
-    async def stream(self, model: str, prompt: str, **options: Unpack[SamplingOptions]) -> AsyncGenerator[Token, None]:
+    def stream(self, model: str, prompt: str, **options: Unpack[SamplingOptions]) -> AsyncGenerator[Token, None]:
         """Tokens as they are made; `aclose` it (or use `contextlib.aclosing`) to stop the generation early."""
-        reader = TokenReader()
-        async with aclosing(await self._open(operations.stream(model, prompt, options))) as response:
-            try:
-                async for chunk in response.aiter_bytes():
-                    for token in reader.feed(chunk):
-                        yield token
-                    if reader.is_done:
-                        return
-            except httpx.RequestError as error:
-                raise StreamInterrupted(f"the stream broke: {self._connection.explain(error)}") from error
-        reader.end()
+        return self._frames(operations.stream(model, prompt, options), TokenReader())
 
     async def infer(
         self,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, Unpack
 
-import httpx
-
 from tritonplane_client import operations
-from tritonplane_client.errors import StreamInterrupted
+from tritonplane_client.drawing_calls import DrawingCalls
 from tritonplane_client.export_calls import ExportCalls
 from tritonplane_client.job_calls import JobCalls
 from tritonplane_client.operations import Operation
@@ -45,7 +42,7 @@ from tritonplane_client.tokens import Token, TokenReader
 T = TypeVar("T")
 
 
-class ApiClient(JobCalls, ExportCalls, OptimizationCalls):
+class ApiClient(JobCalls, ExportCalls, OptimizationCalls, DrawingCalls):
     """A tritonplane server, one method for each thing it does. Use it in a `with` block, or call `close`.
 
     `base_url` falls back to TRITONPLANE_URL, then http://127.0.0.1:8000; without `api_key` and `token`,
@@ -131,16 +128,7 @@ class ApiClient(JobCalls, ExportCalls, OptimizationCalls):
 
         Raises: at the first token what `generate` raises; later ApiError or StreamInterrupted.
         """
-        reader = TokenReader()
-        with closing(self._open(operations.stream(model, prompt, options))) as response:
-            try:
-                for chunk in response.iter_bytes():
-                    yield from reader.feed(chunk)
-                    if reader.is_done:
-                        return
-            except httpx.RequestError as error:
-                raise StreamInterrupted(f"the stream broke: {self._connection.explain(error)}") from error
-        reader.end()
+        return self._frames(operations.stream(model, prompt, options), TokenReader())
 
     def infer(
         self,

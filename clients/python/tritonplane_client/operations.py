@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
+from tritonplane_client.drawings import DrawingOptions, DrawingReply
 from tritonplane_client.errors import InvalidArgument
 from tritonplane_client.job_schemas import Job
 from tritonplane_client.optimization_schemas import (
@@ -120,6 +121,15 @@ def generate(model: str, prompt: str, options: SamplingOptions) -> Operation[Gen
 
 def stream(model: str, prompt: str, options: SamplingOptions) -> Operation[None]:
     body = {**_generation(model, prompt, options), "stream": True}
+    return Operation("POST", "/v1/inference/stream", body=body, accept=EVENTS, is_work=True)
+
+
+def draw(model: str, prompt: str | None, options: DrawingOptions) -> Operation[DrawingReply]:
+    return Operation("POST", "/v1/inference", body=_drawing(model, prompt, options), is_work=True)
+
+
+def stream_drawing(model: str, prompt: str | None, options: DrawingOptions) -> Operation[None]:
+    body = {**_drawing(model, prompt, options), "stream": True}
     return Operation("POST", "/v1/inference/stream", body=body, accept=EVENTS, is_work=True)
 
 
@@ -238,6 +248,10 @@ def _generation(model: str, prompt: str, options: SamplingOptions) -> dict[str, 
     if "max_tokens" in asked:
         asked["max_length"] = asked.pop("max_tokens")
     return {"model_id": model, "input_data": asked}
+
+
+def _drawing(model: str, prompt: str | None, options: DrawingOptions) -> dict[str, object]:
+    return {"model_id": model, "input_data": {**({} if prompt is None else {"text": prompt}), **options}}
 
 
 def _segment(text: str) -> str:

@@ -103,13 +103,13 @@ def test_a_prompt_is_streamed_and_the_figures_go_to_stderr(command: Command, pla
     assert result.stderr.startswith("5 tokens in ")
     assert result.stderr.endswith("finished: stop\n")
     asked = {"text": "def", "max_length": 5, "temperature": 0.0, "top_p": 0.5, "top_k": 3, "seed": 9}
-    assert plane.seen[0].json["input_data"] == {**asked, "stop_sequences": ["\n\n", "class"]}
-    assert plane.seen[0].path == "/v1/inference/stream"
+    assert plane.seen[-1].json["input_data"] == {**asked, "stop_sequences": ["\n\n", "class"]}
+    assert plane.seen[-1].path == "/v1/inference/stream"
 
 
 def test_a_prompt_is_read_from_stdin(command: Command, plane: Miniature) -> None:
     result = command("infer", "coder", "-", "--quiet", "--no-stream", stdin="def f(x):\n    return")
-    assert plane.seen[0].json["input_data"] == {"text": "def f(x):\n    return"}
+    assert plane.seen[-1].json["input_data"] == {"text": "def f(x):\n    return"}
     assert (result.stdout, result.stderr) == ("".join(ANSWER) + "\n", "")
 
 

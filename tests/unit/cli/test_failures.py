@@ -62,7 +62,7 @@ def test_a_server_of_another_kind_is_exit_code_3(command: Command, plane: Miniat
         ("keys", "create", "ci", "--role", "king"),
         ("keys", "create", "ci", "--expires-in", "soon"),
         ("keys", "create", "ci", "--expires-in", "999999999w"),
-        ("infer", "coder"),
+        ("infer",),
         ("serve", "--dev", "--host", "0.0.0.0"),
         ("serve", "--port", "99999"),
         ("nonsense",),
