@@ -20,7 +20,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 PROJECT = Path(__file__).resolve().parents[2]
-BACKENDS = ("onnxruntime", "probe", "text_encoder", "text_generation")
+BACKENDS = ("diffusion", "onnxruntime", "probe", "text_encoder", "text_generation")
 ONE_THREAD = {"parameters": {"threads": {"string_value": "1"}}}  # as a model configuration says it
 
 

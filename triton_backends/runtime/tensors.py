@@ -11,9 +11,14 @@ from triton_backends.runtime.triton import Array, Request
 
 def bytes_array(texts: Sequence[str]) -> Array:
     """Shapes: BYTES[len(texts)], UTF-8."""
-    array = np.empty(len(texts), dtype=np.object_)
-    for position, text in enumerate(texts):
-        array[position] = text.encode("utf-8", "replace")
+    return object_array([text.encode("utf-8", "replace") for text in texts])
+
+
+def object_array(elements: Sequence[bytes]) -> Array:
+    """Shapes: BYTES[len(elements)]."""
+    array = np.empty(len(elements), dtype=np.object_)
+    for position, element in enumerate(elements):
+        array[position] = element
     return array
 
 

@@ -33,7 +33,20 @@ class Request(Protocol):
 
 
 class Response(Protocol):
-    """An answer under way; only Triton looks inside."""
+    """An answer, under way to the caller or from a model that was called."""
+
+    def has_error(self) -> bool: ...
+    def error(self) -> Fault: ...
+
+
+class Fault(Protocol):
+    def message(self) -> str: ...
+
+
+class Call(Protocol):
+    """A request to another model of this Triton."""
+
+    def exec(self) -> Response: ...
 
 
 class Utils(Protocol):
@@ -46,6 +59,10 @@ class Utils(Protocol):
     def InferenceResponse(  # noqa: N802
         self, output_tensors: Sequence[AnyTensor] = ..., error: Exception | None = ...
     ) -> Response: ...
+    def InferenceRequest(  # noqa: N802
+        self, *, model_name: str, requested_output_names: Sequence[str], inputs: Sequence[AnyTensor]
+    ) -> Call: ...
+    def get_output_tensor_by_name(self, response: Response, name: str) -> Tensor | None: ...
 
 
 def triton() -> Utils:

@@ -47,7 +47,7 @@ async def test_the_options_travel_as_inputs_and_parameters_of_the_image_interfac
 
     (request,) = world.triton.requests
     assert {tensor.name: unpack(tensor) for tensor in request.inputs} == {"seed": [9], "text_input": ["a seven"]}
-    assert dict(request.parameters) == {"num_steps": 4, "num_images": 2, "stream": False, "guidance": 3.0}
+    assert dict(request.parameters) == {"num_steps": 4, "num_images": 2, "stream": True, "guidance": 3.0}
     assert request.request_id == "req-1"
 
 
