@@ -1,8 +1,8 @@
-"""truthgpt.optimization.OptimizationService: models, optimizations, text, health (T-GRPC-01..09, 11)."""
+"""truthgpt.optimization.OptimizationService: models, optimizations, text, images, health (T-GRPC-01..09, 11)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from control_plane.domain.errors import (
     OptimizationNotFound,
     RateLimited,
 )
+from control_plane.domain.limits import LimitClass
 from control_plane.edge.grpc.call import this_call
 from control_plane.edge.grpc.errors import trailers_of
 from control_plane.edge.grpc.server import Api
@@ -53,9 +54,19 @@ def truthgpt_api(services: Services) -> Api:
         "BenchmarkModel": Role.USER,
         "HealthCheck": None,
     }
+    limits = {
+        "LoadModel": LimitClass.MODEL_MANAGEMENT,
+        "UnloadModel": LimitClass.MODEL_MANAGEMENT,
+        "ListModels": LimitClass.MODEL_READS,
+        "GetModel": LimitClass.MODEL_READS,
+        "OptimizeModel": LimitClass.OPTIMIZATION,
+        "RunInference": LimitClass.INFERENCE,
+        "StreamInference": LimitClass.INFERENCE,
+        "BenchmarkModel": LimitClass.INFERENCE,
+    }
     # The generated base class answers UNIMPLEMENTED for BenchmarkModel, which does not exist yet.
     servicer = OptimizationServicer(services)  # type: ignore[abstract]
-    return Api(SERVICE, roles, partial(pb_grpc.add_OptimizationServiceServicer_to_server, servicer))
+    return Api(SERVICE, roles, partial(pb_grpc.add_OptimizationServiceServicer_to_server, servicer), limits)
 
 
 class OptimizationServicer(pb_grpc.OptimizationServiceServicer):
@@ -126,16 +137,21 @@ class OptimizationServicer(pb_grpc.OptimizationServiceServicer):
         return pb.CancelOptimizationResponse(success=True)
 
     async def RunInference(self, request: pb.InferenceRequest, context: Context) -> pb.InferenceResponse:
-        generation = mapping.to_generation(request, this_call().request_id)
+        call = this_call()
+        if self._draws(request.model_id):
+            drawing = mapping.to_image_request(request, call.request_id, call.caller)
+            return mapping.image_response(await self._services.drawings.draw(drawing))
+        generation = mapping.to_generation(request, call.request_id, call.caller)
         return mapping.inference_response(await self._services.inference.generate(generation))
 
     async def StreamInference(
         self, request: pb.StreamInferenceRequest, context: Context
     ) -> AsyncGenerator[pb.InferenceToken, None]:
-        generation = mapping.to_generation(request, this_call().request_id)
-        async with aclosing(self._services.inference.stream(generation)) as tokens:
-            async for token in tokens:
-                yield mapping.inference_token(token)
+        items, rendered = self._inference(request)
+        async with aclosing(items):
+            async for item in items:
+                token = rendered(item)
+                yield token
                 if token.is_final:
                     return
         raise EngineFailed("the model stopped before its last token")
@@ -143,10 +159,25 @@ class OptimizationServicer(pb_grpc.OptimizationServiceServicer):
     async def HealthCheck(self, request: pb.HealthCheckRequest, context: Context) -> pb.HealthCheckResponse:
         return mapping.health_response(await self._services.health.report(), request.service, SERVICE)
 
+    def _draws(self, model: str) -> bool:
+        return self._services.catalog.resolve(model).revision.draws_images
+
+    def _inference(
+        self, request: pb.StreamInferenceRequest
+    ) -> tuple[AsyncGenerator[Any, None], Callable[[Any], pb.InferenceToken]]:
+        """What is asked for, as it comes, and how it is said."""
+        call = this_call()
+        if self._draws(request.model_id):
+            drawing = mapping.to_image_request(request, call.request_id, call.caller)
+            return self._services.drawings.stream(drawing), mapping.image_token
+        generation = mapping.to_generation(request, call.request_id, call.caller)
+        return self._services.inference.stream(generation), mapping.inference_token
+
 
 def _told_in_band(error: DomainError, context: Context) -> str:
     """The text for the answer, its code in the trailers. Raises the error of one who may not ask, or not so often."""
     if isinstance(error, NotAuthenticated | NotPermitted | RateLimited):
         raise error
+    this_call().visit.forgive(error)
     context.set_trailing_metadata(trailers_of(error, this_call().request_id))
     return _SEED_WORDS.get(type(error), error.message)

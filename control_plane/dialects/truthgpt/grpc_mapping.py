@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from control_plane.dialects.truthgpt.images import output_text, step_text, to_drawing, to_input
 from control_plane.dialects.truthgpt.mapping import canonical_id, status_of
 from control_plane.dialects.truthgpt.optimization_mapping import STATES, error_of, metrics_of
 from control_plane.dialects.truthgpt.rendering import VERSION
 from control_plane.domain.generation import Completion, Generation, Sampling, Token
+from control_plane.domain.images import Drawing, DrawingStep, Drawn
 from control_plane.domain.jobs import Job
 from control_plane.domain.models import Model, RevisionStatus
 from control_plane.domain.paging import Page, Paged
@@ -17,14 +19,22 @@ UNKNOWN_SERVICE, UNKNOWN_OPTIMIZATION = "unknown", "not_found"
 DEFAULTS, FIRST_PAGE = Sampling(), Page()
 
 
-def to_generation(request: pb.InferenceRequest | pb.StreamInferenceRequest, request_id: str) -> Generation:
+InferenceWords = pb.InferenceRequest | pb.StreamInferenceRequest
+
+
+def to_generation(request: InferenceWords, request_id: str, caller: str) -> Generation:
     """0 on the wire is "not set", and means the default; but a `temperature` of 0 is greedy (D-09)."""
     sampling = Sampling(
         max_tokens=request.max_length or DEFAULTS.max_tokens,
         temperature=request.temperature,
         top_p=request.top_p or DEFAULTS.top_p,
     )
-    return Generation(request.model_id, request.input_text, sampling, request_id)
+    return Generation(request.model_id, request.input_text, sampling, request_id, caller)
+
+
+def to_image_request(request: InferenceWords, request_id: str, caller: str) -> Drawing:
+    """`input_text` is a prompt or a JSON object of options; the message's own numbers are for texts."""
+    return to_drawing(request.model_id, to_input(request.input_text), request_id=request_id, caller=caller)
 
 
 def to_page(request: pb.ListModelsRequest) -> Page:
@@ -47,6 +57,24 @@ def inference_token(token: Token) -> pb.InferenceToken:
     return pb.InferenceToken(
         token=token.text, index=token.index, probability=token.probability, is_final=token.is_final
     )
+
+
+def image_response(drawn: Drawn) -> pb.InferenceResponse:
+    """The output object as JSON in place of a text, and no tokens."""
+    return pb.InferenceResponse(
+        model_id=drawn.model,
+        output_text=output_text(drawn),
+        inference_time=drawn.inference_time_s,
+        tokens_per_second=drawn.steps_per_second,
+        created_at=rfc3339_now(),
+    )
+
+
+def image_token(item: DrawingStep | Drawn) -> pb.InferenceToken:
+    """A step as JSON, or in the last message the output object."""
+    if isinstance(item, Drawn):
+        return pb.InferenceToken(token=output_text(item), index=item.num_steps, is_final=True)
+    return pb.InferenceToken(token=step_text(item), index=item.step - 1)
 
 
 def models_response(models: Paged[Model]) -> pb.ListModelsResponse:

@@ -1,4 +1,4 @@
-"""TruthGPT's lean routes: text in one piece (T-REST-08) and as a stream (T-REST-09)."""
+"""TruthGPT's lean routes: text, or images, in one piece (T-REST-08, 19, 20) and as a stream (T-REST-09)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import UNSET
+
+from control_plane.dialects.truthgpt.image_protocol import ImageResponse
+from control_plane.dialects.truthgpt.images import has_image_options, image_event, image_response, to_drawing
 from control_plane.dialects.truthgpt.protocol import (
     FailedEvent,
     InferenceRequest,
@@ -18,13 +22,14 @@ from control_plane.dialects.truthgpt.protocol import (
     streaming_decoder,
 )
 from control_plane.domain.access import Role
-from control_plane.domain.errors import DomainError
+from control_plane.domain.errors import DomainError, InvalidRequest
 from control_plane.domain.generation import Completion, Generation, Sampling, Token
+from control_plane.domain.images import Drawing
 from control_plane.edge.http.bodies import decode
+from control_plane.edge.http.handlers import wrong_shape
 from control_plane.edge.http.lean import Call, LeanRoute, Operation
 from control_plane.edge.http.replies import Reply, Stream, begin
 from control_plane.edge.times import rfc3339_now
-from control_plane.services.inference import InferenceService
 from control_plane.services.registry import Services
 
 TEXT, EVENTS = b"text/plain; charset=utf-8", b"text/event-stream; charset=utf-8"
@@ -44,45 +49,90 @@ _OPTIONS = {"max_length": "max_tokens"} | {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Streaming:
-    generation: Generation
+@dataclass(slots=True)
+class Asked:
+    """A request whose model is not looked up yet: whether it means a text or images depends on that.
+
+    `has_image_options`: it says something that no text model understands.
+    """
+
+    request: InferenceRequest
+    sampling: Sampling
+    has_image_options: bool
+    id: str
+    caller: str
     as_stream: bool
+
+    def generation(self) -> Generation:
+        """Raises InvalidRequest where that makes no sense."""
+        wanted, model = self.request.input_data, self.request.model_id
+        if wanted.text is UNSET:
+            raise wrong_shape([(("body", "input_data"), "Object missing required field `text`")])
+        if self.has_image_options:
+            raise InvalidRequest(
+                f"model {model!r} draws no images: leave out num_steps, num_images, label and guidance",
+                field="input_data",
+            )
+        return Generation(model, wanted.text, self.sampling, self.id, self.caller)
+
+    def drawing(self) -> Drawing:
+        """Raises InvalidRequest for a value out of its bounds."""
+        request = self.request
+        return to_drawing(
+            request.model_id, request.input_data, seed=request.seed, request_id=self.id, caller=self.caller
+        )
 
 
 def lean_routes(services: Services) -> Sequence[LeanRoute[Any]]:
-    inference = _Inference(services.inference)
+    inference = _Inference(services)
     return (
-        LeanRoute("/inference", Role.USER, to_generation, inference.generate, _GENERATE),
+        LeanRoute("/inference", Role.USER, to_whole, inference.answer, _ANSWER),
         LeanRoute("/inference/stream", Role.USER, to_streaming, inference.stream, _STREAM, token_in_query=True),
     )
 
 
 class _Inference:
-    def __init__(self, service: InferenceService) -> None:
-        self._service = service
+    def __init__(self, services: Services) -> None:
+        self._texts, self._drawings, self._catalog = services.inference, services.drawings, services.catalog
 
-    async def generate(self, wanted: Generation, call: Call) -> Reply:
-        return Reply(encode(to_response(await self._service.generate(wanted), call.id)))
+    async def answer(self, asked: Asked, call: Call) -> Reply:
+        if self._draws(asked):
+            return Reply(encode(image_response(await self._drawings.draw(asked.drawing()), call.id)))
+        return Reply(encode(to_response(await self._texts.generate(asked.generation()), call.id)))
 
-    async def stream(self, wanted: Streaming, call: Call) -> Reply | Stream:
-        if not wanted.as_stream:
-            return await self.generate(wanted.generation, call)
-        tokens = await begin(self._service.stream(wanted.generation))
-        asks_for_events = b"text/event-stream" in call.headers.get(b"accept", b"")
-        return Stream(tokens, token_event, failed_event, DONE, EVENTS if asks_for_events else TEXT)
+    async def stream(self, asked: Asked, call: Call) -> Reply | Stream:
+        if not asked.as_stream:
+            return await self.answer(asked, call)
+        media_type = EVENTS if b"text/event-stream" in call.headers.get(b"accept", b"") else TEXT
+        if self._draws(asked):
+            steps = await begin(self._drawings.stream(asked.drawing()))
+            return Stream(steps, image_event, failed_event, DONE, media_type)
+        tokens = await begin(self._texts.stream(asked.generation()))
+        return Stream(tokens, token_event, failed_event, DONE, media_type)
+
+    def _draws(self, asked: Asked) -> bool:
+        return self._catalog.resolve(asked.request.model_id).revision.draws_images
 
 
-def to_generation(call: Call) -> Generation:
-    return _generation(decode(inference_decoder, call.body), call.id)
+def to_whole(call: Call) -> Asked:
+    return asked_of(decode(inference_decoder, call.body), call.id, call.principal.id)
 
 
-def to_streaming(call: Call) -> Streaming:
+def to_streaming(call: Call) -> Asked:
     request = decode(streaming_decoder, call.body)
-    return Streaming(_generation(request, call.id), request.stream)
+    return asked_of(request, call.id, call.principal.id, as_stream=request.stream)
 
 
-def _generation(request: InferenceRequest | StreamingInferenceRequest, request_id: str) -> Generation:
+def asked_of(request: InferenceRequest, request_id: str, caller: str, *, as_stream: bool = False) -> Asked:
+    """Values are checked here, before the caller's role; which of them the model takes, after it (C-ERR-09)."""
+    is_for_images = has_image_options(request.input_data)
+    asked = Asked(request, _sampling(request), is_for_images, request_id, caller, as_stream)
+    if is_for_images:
+        asked.drawing()
+    return asked
+
+
+def _sampling(request: InferenceRequest) -> Sampling:
     """An option of the request itself wins over one in `input_data`; None means it is not set (D-06)."""
     options: dict[str, Any] = {}
     for wire, name in _OPTIONS.items():
@@ -91,7 +141,7 @@ def _generation(request: InferenceRequest | StreamingInferenceRequest, request_i
             value = getattr(request.input_data, wire)
         if value is not None:
             options[name] = tuple(value) if isinstance(value, list) else value
-    return Generation(request.model_id, request.input_data.text, Sampling(**options), request_id)
+    return Sampling(**options)
 
 
 def to_response(completion: Completion, request_id: str) -> InferenceResponse:
@@ -115,13 +165,16 @@ def failed_event(error: DomainError) -> bytes:
     return b"data: %s\n\n" % encode(FailedEvent(error.message, error.code, error.details))
 
 
-_GENERATE = Operation(
+_ANSWER = Operation(
     id="run_inference",
     summary="Run inference",
     tag="Inference",
     request=InferenceRequest,
     response=InferenceResponse,
-    description="Continue a text with a loaded model.",
+    or_else=(ImageResponse,),
+    description="Continue a text with a loaded model, or draw images with one of type `diffusion` or `hybrid`. Those "
+    "take `num_steps`, `num_images`, `seed`, `guidance` and, by their type, `label` or `text` from `input_data`; other "
+    "options of texts mean nothing to them.",
     refuses=(404, 409, 504),
 )
 _STREAM = Operation(
@@ -130,7 +183,9 @@ _STREAM = Operation(
     tag="Inference",
     request=StreamingInferenceRequest,
     response=InferenceResponse,
-    description="One `data:` line for each token, then `data: [DONE]`. With `stream` false: JSON.",
+    or_else=(ImageResponse,),
+    description="One `data:` line for each token, or each denoising step and then the images; after them "
+    "`data: [DONE]`. With `stream` false: JSON.",
     stream_media_types=("text/plain", "text/event-stream"),
     refuses=(404, 409, 504),
 )

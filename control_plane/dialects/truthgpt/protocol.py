@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from pydantic import BaseModel, ConfigDict, Field
 
+from control_plane.dialects.truthgpt.image_protocol import Guidance, Label, NumImages, NumSteps
 from control_plane.domain.exports import ExportFormat
 from control_plane.domain.generation import MAX_NEW_TOKENS, MAX_STOP_SEQUENCES, SEED_MAX
 from control_plane.domain.models import ModelKind
@@ -162,7 +163,7 @@ Penalty = Annotated[float | None, Meta(extra_json_schema={"minimum": -2, "maximu
 
 
 class Options(Struct, kw_only=True):
-    """How tokens are chosen; what nobody sets takes the domain's default."""
+    """How tokens are chosen; what nobody sets takes the domain's default. A model that draws takes only `seed`."""
 
     max_length: MaxLength = None
     temperature: Temperature = None
@@ -175,9 +176,16 @@ class Options(Struct, kw_only=True):
 
 
 class InputData(Options):
-    """What to continue, and options where the request itself does not set them (D-06)."""
+    """What to continue, or to draw, and options where the request itself does not set them (D-06).
 
-    text: str
+    A text model needs `text`, as does a hybrid one. What follows it is for models that draw images.
+    """
+
+    text: str | UnsetType = UNSET
+    num_steps: NumSteps = None
+    num_images: NumImages = None
+    label: Label = None
+    guidance: Guidance = None
 
 
 class InferenceRequest(Options):

@@ -76,7 +76,7 @@ def _finish(path: str, entry: Json, *, is_public: bool, is_for_all: bool) -> Non
     if is_public:
         entry["security"] = []
     else:
-        statuses |= {401} if is_for_all else {401, 403}
+        statuses |= {401, 429} if is_for_all else {401, 403, 429}
     if entry.get("parameters") or "requestBody" in entry:
         statuses.add(400)
     if "requestBody" in entry:
@@ -92,12 +92,13 @@ def _finish(path: str, entry: Json, *, is_public: bool, is_for_all: bool) -> Non
 
 
 def _entry(operation: Operation, schemas: Json) -> Json:
-    bodies = [body for body in (operation.request, operation.response) if body is not None]
+    bodies = [body for body in (operation.request, operation.response, *operation.or_else) if body is not None]
     references, components = msgspec.json.schema_components(bodies, ref_template=_REF)
     schemas.update(components)
     content: Json = {media_type: {"schema": {"type": "string"}} for media_type in operation.stream_media_types}
     if operation.response is not None:
-        content["application/json"] = {"schema": references[-1]}
+        _, *answers = references
+        content["application/json"] = {"schema": {"oneOf": answers} if operation.or_else else answers[0]}
     return {
         "operationId": operation.id,
         "summary": operation.summary,
