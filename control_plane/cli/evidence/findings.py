@@ -129,6 +129,18 @@ def share(value: float | None) -> str:
     return NOTHING if value is None else f"{math.floor(value * 10_000 + 1e-6) / 10_000:.4f}"
 
 
+def figures(finding: Finding) -> tuple[str, ...]:
+    """As the columns speedup, its interval, throughput, memory, size, accuracy."""
+    return (
+        ratio(finding.speedup and finding.speedup["value"]),
+        bounds(finding.speedup),
+        ratio(finding.throughput and finding.throughput["value"]),
+        change(finding.memory_reduction),
+        change(finding.size_reduction),
+        share(finding.accuracy),
+    )
+
+
 def _finding(candidate: Candidate, *, is_chosen: bool) -> Finding:
     comparison, accuracy = candidate["comparison"], candidate["accuracy"]
     return Finding(

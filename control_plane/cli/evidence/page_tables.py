@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from control_plane.cli.console import NOTHING, duration, size
 from control_plane.cli.evidence.drawing import Content, Markup, element, joined
-from control_plane.cli.evidence.findings import Finding, bounds, change, decisive_final, pareto_of, ratio, share
+from control_plane.cli.evidence.findings import Finding, bounds, decisive_final, figures, pareto_of, ratio
 
 if TYPE_CHECKING:
     from tritonplane_client.optimization_schemas import Candidate, Comparison, Evidence
@@ -24,24 +24,13 @@ def candidates(findings: Sequence[Finding]) -> Markup:
             element("th", finding.name, scope="row"),
             element("td", finding.level),
             element("td", _pill(finding)),
-            *(element("td", text, class_=NUMBER) for text in _numbers(finding)),
+            *(element("td", text, class_=NUMBER) for text in figures(finding)),
             element("td", finding.reason or "", class_="reason"),
             class_="chosen" if finding.is_chosen else None,
         )
         for finding in findings
     ]
     return _table(headings, rows, numbers=range(3, 9))
-
-
-def _numbers(finding: Finding) -> tuple[str, ...]:
-    return (
-        ratio(finding.speedup and finding.speedup["value"]),
-        bounds(finding.speedup),
-        ratio(finding.throughput and finding.throughput["value"]),
-        change(finding.memory_reduction),
-        change(finding.size_reduction),
-        share(finding.accuracy),
-    )
 
 
 def _pill(finding: Finding) -> Markup:

@@ -9,12 +9,9 @@ import typer
 from control_plane.cli.console import note, print_table, visible
 from control_plane.cli.evidence.findings import (
     Finding,
-    bounds,
-    change,
+    figures,
     findings_of,
     pareto_of,
-    ratio,
-    share,
     verdict,
     whereabouts,
 )
@@ -46,11 +43,6 @@ def _row(finding: Finding) -> tuple[object, ...]:
         (CHOSEN if finding.is_chosen else " " * len(CHOSEN)) + finding.name,
         finding.level,
         finding.status,
-        ratio(finding.speedup and finding.speedup["value"]),
-        bounds(finding.speedup),
-        ratio(finding.throughput and finding.throughput["value"]),
-        change(finding.memory_reduction),
-        change(finding.size_reduction),
-        share(finding.accuracy),
+        *figures(finding),
         finding.reason,
     )
