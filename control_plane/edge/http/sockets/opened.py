@@ -14,8 +14,8 @@ RECHECK_S = 5.0  # how long a deleted key may go on listening; each message of i
 class OpenSockets:
     """One task for all of them, while there are any."""
 
-    def __init__(self, stopping: asyncio.Event) -> None:
-        self._stopping = stopping
+    def __init__(self, stopping: asyncio.Event, recheck_s: float = RECHECK_S) -> None:
+        self._stopping, self._recheck_s = stopping, recheck_s
         self._open: set[Entry] = set()
         self._watching: asyncio.Task[None] | None = None
 
@@ -39,7 +39,7 @@ class OpenSockets:
     async def _watch(self) -> None:
         while not self._stopping.is_set():
             try:
-                await asyncio.wait_for(self._stopping.wait(), RECHECK_S)
+                await asyncio.wait_for(self._stopping.wait(), self._recheck_s)
             except TimeoutError:
                 for entry in tuple(self._open):
                     await entry.recheck()

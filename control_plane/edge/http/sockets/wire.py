@@ -10,7 +10,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 FRAME_BYTES_MAX = 1024 * 1024  # contract 2.4; also of a message in several frames
 PING_S = 20.0
-CLOSING_S = 5.0  # how long a peer may take to read what was sent before the close, and to close too
+CLOSING_S = 2.0  # how long a peer may take to read what was sent before the close, and to close too
 
 
 class SocketWire(WebSocketsSansIOProtocol):
@@ -26,6 +26,13 @@ class SocketWire(WebSocketsSansIOProtocol):
         self.logger.setLevel(logging.CRITICAL)
         self.conn.logger, self.conn.debug = self.logger, False
         self._ending: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # A head that the parser refuses, of too many fields say: as uvicorn has it, the answer is never sent.
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
 
     async def send(self, message: Any) -> None:
         if message["type"] == "websocket.close":
