@@ -22,6 +22,7 @@ from control_plane.domain.tensors import (
 )
 from control_plane.ports import Triton
 from control_plane.services.serving import Serving
+from control_plane.services.token_feed import TokenFeed
 
 GENERATION_TIMEOUT_S = 600.0
 _TEXT_OUTPUTS = ("text_output", "probability", "finish_reason", "index")  # each one more costs time a token
@@ -46,11 +47,15 @@ class TensorAnswer:
 
 
 class InferenceService:
-    """Raises from every method: InvalidRequest, ModelNotFound, ModelNotReady, Unavailable, TimedOut, EngineFailed."""
+    """What is generated is also told to who listens to `feed`.
+
+    Raises from every method: InvalidRequest, ModelNotFound, ModelNotReady, Unavailable, TimedOut, EngineFailed.
+    """
 
     def __init__(self, triton: Triton, serving: Serving) -> None:
         self._triton, self._serving = triton, serving
         self.reconciler, self.meter, self.tallies = serving.reconciler, serving.meter, serving.tallies
+        self.feed = TokenFeed()
 
     async def generate(self, generation: Generation) -> Completion:
         """The whole text at once: one request, one response with all tokens."""
@@ -59,6 +64,8 @@ class InferenceService:
             prediction = await self._only_answer(_text_inference(revision, generation, stream=False))
             completion = _completion(generation.model, prediction, measured.elapsed_s())
             measured.tokens = len(completion.tokens)
+            if self.feed.listening:
+                self.feed.publish(revision, generation.caller, completion.tokens)
             return completion
 
     async def stream(self, generation: Generation) -> AsyncGenerator[Token, None]:
@@ -73,7 +80,10 @@ class InferenceService:
                 async for prediction in answers:
                     if prediction.outputs:
                         measured.tokens += 1
-                        yield _token(prediction)
+                        token = _token(prediction)
+                        if self.feed.listening:
+                            self.feed.publish(revision, generation.caller, (token.text,))
+                        yield token
             finally:
                 await answers.aclose()
 
