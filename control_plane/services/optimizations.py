@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import asdict, replace
 from os.path import isfile  # of a name that is too long it says no, where Path.is_file raises
 from pathlib import Path
@@ -12,6 +14,7 @@ from ulid import ULID
 
 from control_plane.domain.access import Principal
 from control_plane.domain.errors import InvalidRequest, NotFound, OptimizationNotFound
+from control_plane.domain.events import Event
 from control_plane.domain.jobs import Job, JobFilter, JobKind, JobState, JsonObject
 from control_plane.domain.optimization import Deploy, Level, Objective, OptimizationOptions
 from control_plane.domain.paging import Page, Paged
@@ -22,6 +25,8 @@ from control_plane.services.imports import locate
 from control_plane.services.jobs import JobService, NewJob
 from control_plane.services.publishing import Publisher
 from control_plane.services.verdicts import planned
+
+TOLD_EVERY_S = 0.1  # T-GQL-09: who follows hears of it at most ten times a second
 
 
 class Optimizations:
@@ -87,6 +92,25 @@ class Optimizations:
             raise OptimizationNotFound(f"no optimization {optimization_id[:100]!r}")
         return job
 
+    async def follow(self, optimization_id: str) -> AsyncGenerator[Job, None]:
+        """How it is now, then how it is whenever that has changed, at most ten times a second, and last how it ended.
+
+        Ends without the last when the server stops. Raises: OptimizationNotFound.
+        """
+        job, clock = await self.get(optimization_id), asyncio.get_running_loop()
+        yield job
+        told_at_s = clock.time()
+        async with aclosing(self._jobs.watch(job.id)) as events:
+            while not job.state.is_terminal and (event := await anext(events, None)):
+                if not _is_news(event, job):
+                    continue
+                await asyncio.sleep(told_at_s + TOLD_EVERY_S - clock.time())
+                latest = await self.get(job.id)
+                if latest != job:
+                    job = latest
+                    yield job
+                    told_at_s = clock.time()
+
     async def list(self, wanted: JobFilter, page: Page, level: Level | None = None) -> Paged[Job]:
         """Newest first."""
         parameters = {} if level is None else {"level": level.value}
@@ -108,6 +132,13 @@ class Optimizations:
     async def catalog(self) -> ConverterCatalog:
         """Levels and recipes, and why what is not available here is not."""
         return await self._converter.catalog()
+
+
+def _is_news(event: Event, job: Job) -> bool:
+    """Whether it tells of something that the job as it is known does not; of what happened before that, it need not."""
+    told = event.payload
+    is_older = float(str(told["progress"])) < job.progress
+    return not is_older and (told["state"], told["progress"], told["step"]) != (job.state.value, job.progress, job.step)
 
 
 def options_of(parameters: JsonObject) -> OptimizationOptions:
