@@ -1,0 +1,1 @@
+"""GraphQL over HTTP and WebSockets: documents within bounds, both subprotocols, errors in our words; no schema."""
