@@ -19,12 +19,15 @@ from control_plane.dialects.http import build_http
 from control_plane.dialects.kserve.grpc import kserve_api
 from control_plane.dialects.truthgpt.grpc import truthgpt_api
 from control_plane.domain.errors import Conflict, DomainError
+from control_plane.edge.access_log import Lines
 from control_plane.edge.grpc.server import GrpcConfig, GrpcServer
-from control_plane.edge.grpc.tls import read_tls
 from control_plane.edge.http.app import HttpConfig
 from control_plane.edge.http.server import HttpServer, listen
+from control_plane.edge.quotas import QuotaConfig, Quotas
+from control_plane.edge.times import steady_seconds
+from control_plane.edge.tls import read_tls
 from control_plane.logs import configure_logging
-from control_plane.settings import Settings
+from control_plane.settings import Settings, effective_settings
 
 log = logging.getLogger(__name__)
 READY_TIMEOUT_S = 120.0
@@ -46,14 +49,18 @@ def main(settings: Settings) -> int:
 
 async def _serve(settings: Settings) -> None:
     stop = _stop_on_signals()
+    http_tls = read_tls("HTTP", settings.tls_cert, settings.tls_key)
+    grpc_tls = read_tls("gRPC", settings.grpc_tls_cert, settings.grpc_tls_key)
     async with AsyncExitStack() as opened:
         product = await opened.enter_async_context(open_product(settings))
         services = product.services
         sockets = _listening(settings)
-        tls = read_tls(settings.grpc_tls_cert, settings.grpc_tls_key)
-        apis = [truthgpt_api(services), kserve_api(services)]
-        grpc = GrpcServer(services, GrpcConfig(settings.host, settings.grpc_port, tls), apis)
-        http = HttpServer(build_http(services, _http_config(settings), product.triton_metrics))
+        apis, quotas = [truthgpt_api(services), kserve_api(services)], Quotas(_quota_config(settings), steady_seconds())
+        grpc_config = GrpcConfig(settings.host, settings.grpc_port, grpc_tls, access_log=product.access_log)
+        grpc = GrpcServer(services, grpc_config, apis, quotas)
+        http = HttpServer(
+            build_http(services, _http_config(settings, product.access_log), quotas, product.triton_metrics), http_tls
+        )
         await _start(grpc)
         product.start()
         serving = asyncio.create_task(http.serve(sockets), name="http")
@@ -107,7 +114,7 @@ async def _start(grpc: GrpcServer) -> None:
         raise Conflict(f"{error}; free it or set TRITONPLANE_GRPC_PORT to another one") from error
 
 
-def _http_config(settings: Settings) -> HttpConfig:
+def _http_config(settings: Settings, access_log: Lines | None) -> HttpConfig:
     return HttpConfig(
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
@@ -115,6 +122,18 @@ def _http_config(settings: Settings) -> HttpConfig:
         metrics_auth=settings.metrics_auth,
         debug=settings.debug,
         hide_pid=settings.hide_pid,
+        graphql_introspection=settings.graphql_introspection,
+        access_log=access_log,
+        effective=effective_settings(settings),
+    )
+
+
+def _quota_config(settings: Settings) -> QuotaConfig:
+    return QuotaConfig(
+        policies=settings.policies,
+        policy=settings.rate_limit_policy,
+        max_in_flight=settings.max_inflight_per_principal,
+        trusted_proxies=settings.trusted_proxies,
     )
 
 
@@ -132,7 +151,8 @@ async def _greet(product: Product, settings: Settings) -> None:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
     is_made = settings.bootstrap_admin_key is None and product.key_file.exists()
     key = f"$(cat {product.key_file})" if is_made else "$TRITONPLANE_BOOTSTRAP_ADMIN_KEY"
-    url, grpc_target = f"http://{host}:{settings.port}", f"{host}:{settings.grpc_port}"
+    scheme = "http" if settings.tls_cert is None else "https"
+    url, grpc_target = f"{scheme}://{host}:{settings.port}", f"{host}:{settings.grpc_port}"
     print(greeting(url, grpc_target, product, key), flush=True)  # noqa: T201
 
 

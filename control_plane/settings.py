@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import tomllib
+from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -19,7 +31,9 @@ from pydantic_settings import (
 )
 
 from control_plane.domain.access import Role
+from control_plane.domain.configuration import EffectiveSetting, Origin
 from control_plane.domain.errors import InvalidRequest
+from control_plane.domain.limits import POLICIES, STANDARD, Policy, policies_of
 
 PREFIX = "TRITONPLANE_"
 FILE = Path("tritonplane.toml")
@@ -40,6 +54,21 @@ def _endpoint(value: str) -> str:
     return value
 
 
+def _network(value: str) -> str:
+    return str(ip_network(value, strict=False))
+
+
+def _policies(value: object) -> Mapping[str, Policy]:
+    """JSON, or the same as a table of the file."""
+    told = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(told, dict) or not all(name and isinstance(rates, dict) for name, rates in told.items()):
+        raise ValueError(value)
+    try:
+        return policies_of(told)
+    except InvalidRequest as error:
+        raise ValueError(error.message) from error
+
+
 def _role(value: object) -> object:
     return None if value == "none" else value
 
@@ -58,6 +87,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Ports = Annotated[tuple[Port, ...], BeforeValidator(_listed)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Endpoints = Annotated[tuple[Annotated[str, BeforeValidator(_endpoint)], ...], BeforeValidator(_listed)]
+Networks = Annotated[tuple[Annotated[str, BeforeValidator(_network)], ...], BeforeValidator(_listed)]
 PublicKey = Annotated[str, BeforeValidator(_public_key)]
 
 
@@ -68,10 +98,14 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, enable_decoding=False, extra="ignore", frozen=True
     )
 
+    _given: frozenset[str] = PrivateAttr(frozenset())  # what neither the environment nor the file said
+
     host: str = Field("127.0.0.1", description="an address to listen on")
     port: Port = Field(8000, description="a port number, 0 to 65535")
     extra_ports: Ports = Field((), description="port numbers separated by commas")
     grpc_port: Port = Field(50051, description="a port number, 0 to 65535")
+    tls_cert: Path | None = Field(None, description="the path of a PEM certificate")
+    tls_key: Path | None = Field(None, description="the path of a PEM key")
     grpc_tls_cert: Path | None = Field(None, description="the path of a PEM certificate")
     grpc_tls_key: Path | None = Field(None, description="the path of a PEM key")
     state_dir: Path = Field(
@@ -106,6 +140,18 @@ class Settings(BaseSettings):
     auth_user_can_manage: bool = Field(False, description="true or false")
     metrics_auth: bool = Field(False, description="true or false")
 
+    # Before the policy, which names one of them.
+    rate_limit_policies: Annotated[Mapping[str, Policy], PlainValidator(_policies)] = Field(
+        {},
+        description='JSON as {"gold": {"default": "1000/60", "inference": "100/60"}}: requests/seconds by class, of'
+        " default, inference, optimization, model_management and batch",
+    )
+    rate_limit_policy: str = Field(
+        STANDARD, description=f"{', '.join(POLICIES)}, or a name in TRITONPLANE_RATE_LIMIT_POLICIES"
+    )
+    max_inflight_per_principal: int = Field(256, ge=1, le=1_000_000, description="a number, 1 to 1000000")
+    trusted_proxies: Networks = Field((), description="addresses or networks as 10.0.0.0/8, separated by commas")
+
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="a number of bytes, at least 1024")
     max_upload_bytes: int = Field(8 * 2**30, ge=1024, description="a number of bytes, at least 1024")
     cors_origins: Texts = Field((), description="origins separated by commas")
@@ -114,9 +160,23 @@ class Settings(BaseSettings):
         BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
     ] = Field("info", description="debug, info, warning or error")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
+    access_log: bool = Field(False, description="true or false")
     debug: bool = Field(False, description="true or false")
     hide_pid: bool = Field(False, description="true or false")
+    graphql_introspection: bool = Field(True, description="true or false")
     drain_seconds: float = Field(30, ge=0, le=3600, description="a number of seconds, 0 to 3600")
+
+    @field_validator("rate_limit_policy")
+    @classmethod
+    def _known_policy(cls, name: str, info: ValidationInfo) -> str:
+        if name not in POLICIES and name not in info.data.get("rate_limit_policies", {}):
+            raise ValueError(name)
+        return name
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """Those in the box, and the operator's own, which win."""
+        return {**POLICIES, **self.rate_limit_policies}
 
     @classmethod
     def settings_customise_sources(
@@ -138,13 +198,25 @@ def load_settings(**given: Any) -> Settings:
     Raises: InvalidRequest with one sentence for each setting that is wrong.
     """
     try:
-        return Settings(**given)
+        settings = Settings(**given)
+        settings._given = frozenset(given)
+        return settings
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"{FILE} is not valid TOML: {error}") from error
     except ValidationError as error:
         # Of a list only the first wrong member is told.
         wrong = {str(fault["loc"][0]): fault["input"] for fault in reversed(error.errors())}
         raise InvalidRequest("\n".join(_sentence(name, wrong[name], given) for name in sorted(wrong))) from error
+
+
+def effective_settings(settings: Settings) -> tuple[EffectiveSetting, ...]:
+    """Every setting as `load_settings` found it. Of secrets only whether there is one."""
+    filed = _filed()
+    return tuple(
+        EffectiveSetting(f"{PREFIX}{name.upper()}", _shown(name, getattr(settings, name)), origin)
+        for name in Settings.model_fields
+        for origin in [_origin_of(name, settings._given, filed)]
+    )
 
 
 def unknown_settings() -> list[str]:
@@ -170,6 +242,23 @@ def _filed() -> dict[str, Any]:
     """What the file says; its names may be written as in the environment."""
     found = tomllib.loads(FILE.read_text()) if FILE.is_file() else {}
     return {name.removeprefix(PREFIX).lower(): value for name, value in found.items()}
+
+
+def _shown(name: str, value: object) -> object:
+    """As JSON."""
+    if name in SECRETS:
+        return None if value is None else "(set)"
+    if name == "database_url" and isinstance(value, str):
+        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:(set)@", value)
+    return TypeAdapter(Any).dump_python(value, mode="json")
+
+
+def _origin_of(name: str, given: frozenset[str], filed: Mapping[str, Any]) -> Origin:
+    if name in given:
+        return Origin.OPTION
+    if os.environ.get(f"{PREFIX}{name.upper()}") or name in _aliased():
+        return Origin.ENVIRONMENT
+    return Origin.FILE if name in filed else Origin.DEFAULT
 
 
 def _suggestion(name: str, known: set[str]) -> str:

@@ -41,6 +41,7 @@ def make_access(settings: Settings, state: StateDirectory, database: SqlDatabase
         clock,
         settings.auth_anonymous_role,
         user_can_manage=settings.auth_user_can_manage,
+        policies=settings.policies.keys(),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -11,6 +11,7 @@ from ulid import ULID
 
 from control_plane.domain.access import ApiKey, Claims, Principal, Role
 from control_plane.domain.errors import InvalidRequest, NotAuthenticated, NotFound, NotPermitted
+from control_plane.domain.limits import POLICIES
 from control_plane.ports import Clock, Credentials, KeyStore
 
 REMEMBER_S = 30.0  # how long a verified credential is not looked up again; a deleted key is forgotten at once
@@ -76,7 +77,8 @@ def raw_credential(authorization: bytes, api_key: bytes) -> bytes:
 class Access:
     """Verifies credentials, remembers them for a short while, and keeps the API keys.
 
-    `anonymous_role` is the role of a request without credentials; None refuses it.
+    `anonymous_role` is the role of a request without credentials; None refuses it. `policies` are the rate limit
+    policies that a key or token may name.
     """
 
     def __init__(
@@ -87,10 +89,12 @@ class Access:
         anonymous_role: Role | None = None,
         *,
         user_can_manage: bool = False,
+        policies: Collection[str] = POLICIES.keys(),
     ) -> None:
         self._credentials = credentials
         self._keys = keys
         self._clock = clock
+        self._policies = policies
         self._anonymous = (
             Principal(ANONYMOUS, anonymous_role, is_anonymous=True) if anonymous_role is not None else None
         )
@@ -128,6 +132,7 @@ class Access:
         """A new key and its secret, which is never seen again."""
         caller.require(Role.ADMIN)
         _check_name("name", wanted.name)
+        self._check_policy(wanted.rate_limit_policy)
         wanted = replace(wanted, expires_at=_in_utc(wanted.expires_at))
         if wanted.expires_at is not None and wanted.expires_at <= self._clock.now():
             raise InvalidRequest("expires_at must be in the future", field="expires_at")
@@ -175,8 +180,14 @@ class Access:
         if not caller.role.covers(Role.ADMIN):
             _require_own(wanted, caller, presented)
             expires_at_s = int(min(expires_at_s, caller.expires_at_s or math.inf))
+        self._check_policy(wanted.rate_limit_policy)
         claims = _claims(wanted, caller, expires_at_s)
         return IssuedToken(self._credentials.sign(claims), claims.role, expires_at_s - now_s)
+
+    def _check_policy(self, name: str | None) -> None:
+        if name is not None and name not in self._policies:
+            known = ", ".join(self._policies)
+            raise InvalidRequest(f"no rate limit policy {name[:100]!r}; there are {known}", field="rate_limit_policy")
 
     async def _verified(self, presented: Presented) -> Principal:
         keyed = await self._holder(presented.api_key) if presented.api_key else None

@@ -11,6 +11,7 @@ from control_plane.dialects.kserve import grpc_mapping as mapping
 from control_plane.dialects.kserve.mapping import to_reference
 from control_plane.domain.access import Role
 from control_plane.domain.errors import ModelNotFound, Unsupported
+from control_plane.domain.limits import LimitClass
 from control_plane.edge.grpc.call import this_call
 from control_plane.edge.grpc.server import Api
 from control_plane.pb.inference import SERVICE, stubs
@@ -45,7 +46,14 @@ def kserve_api(services: Services) -> Api:
         "TraceSetting": Role.ADMIN,
         "LogSettings": Role.ADMIN,
     }
-    return Api(SERVICE, roles, partial(stubs.add_GRPCInferenceServiceServicer_to_server, KserveServicer(services)))
+    limits = {
+        "ModelInfer": LimitClass.INFERENCE,
+        "ModelStreamInfer": LimitClass.INFERENCE,
+        "RepositoryModelLoad": LimitClass.MODEL_MANAGEMENT,
+        "RepositoryModelUnload": LimitClass.MODEL_MANAGEMENT,
+    }
+    add = partial(stubs.add_GRPCInferenceServiceServicer_to_server, KserveServicer(services))
+    return Api(SERVICE, roles, add, limits)
 
 
 def _refused(why: str, requires: str = "a later version of the server") -> Refusal:

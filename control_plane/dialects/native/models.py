@@ -18,6 +18,7 @@ from control_plane.dialects.native.protocol import (
     RevisionsResponse,
     SubmittedResponse,
 )
+from control_plane.domain.limits import LimitClass
 from control_plane.domain.models import Health, LoadOptions, RevisionStatus
 from control_plane.domain.references import NAME_PATTERN, REFERENCE_PATTERN
 from control_plane.edge.http.formats import WantedFormat
@@ -33,7 +34,11 @@ _CHANGE = {"type": "object", "required": ["config"], "properties": {"config": Ch
 _REVISION_BODY = {"content": {**UPLOAD_BODY["content"], "application/json": {"schema": _CHANGE}}}
 
 
-@routes.get("/native/v1/models/{name}/revisions", summary="List a model's revisions", responses=refusals(404))
+@routes.get(
+    "/native/v1/models/{name}/revisions",
+    summary="List a model's revisions",
+    responses=refusals(404),
+)
 async def list_revisions(name: Name, caller: Viewer, services: ServicesDep) -> RevisionsResponse:
     model = services.catalog.get(name)
     revisions = [revision_info(status) for status in model.revisions]
@@ -42,7 +47,9 @@ async def list_revisions(name: Name, caller: Viewer, services: ServicesDep) -> R
 
 @routes.post(
     "/native/v1/models/{name}/revisions",
+    is_idempotent=True,
     status_code=202,
+    limit=LimitClass.MODEL_MANAGEMENT,
     summary="Make a revision",
     takes_upload=True,
     openapi_extra={"requestBody": _REVISION_BODY},
@@ -68,7 +75,12 @@ async def make_revision(
 
 
 @routes.post(
-    "/native/v1/models/{name}/exports", status_code=202, summary="Export a model", responses=refusals(404, 501)
+    "/native/v1/models/{name}/exports",
+    is_idempotent=True,
+    status_code=202,
+    limit=LimitClass.MODEL_MANAGEMENT,
+    summary="Export a model",
+    responses=refusals(404, 501),
 )
 async def make_export(
     name: Reference, wanted: WantedFormat, caller: Manager, services: ServicesDep
@@ -78,13 +90,24 @@ async def make_export(
     return SubmittedResponse(job_id=job.id)
 
 
-@routes.post("/native/v1/models/{name}/load", summary="Load a model", responses=refusals(404, 501, 504))
+@routes.post(
+    "/native/v1/models/{name}/load",
+    is_idempotent=True,
+    limit=LimitClass.MODEL_MANAGEMENT,
+    summary="Load a model",
+    responses=refusals(404, 501, 504),
+)
 async def load(name: Reference, caller: Manager, services: ServicesDep, body: LoadBody | None = None) -> LoadedResponse:
     """`name` is a reference. Answers once the revision answers a probe."""
     return loaded(await services.models.load(name, to_options(body or LoadBody()), caller))
 
 
-@routes.post("/native/v1/models/{name}/unload", summary="Unload a model", responses=refusals(404, 501, 504))
+@routes.post(
+    "/native/v1/models/{name}/unload",
+    limit=LimitClass.MODEL_MANAGEMENT,
+    summary="Unload a model",
+    responses=refusals(404, 501, 504),
+)
 async def unload(name: Reference, caller: Manager, services: ServicesDep) -> LoadedResponse:
     """`name` is a reference. Requests in flight finish first."""
     return loaded(await services.models.unload(name))

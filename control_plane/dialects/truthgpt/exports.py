@@ -10,6 +10,7 @@ from starlette.responses import FileResponse
 from control_plane.dialects.truthgpt.mapping import canonical_id
 from control_plane.dialects.truthgpt.protocol import ExportModelResponse
 from control_plane.domain.exports import Export
+from control_plane.domain.limits import LimitClass
 from control_plane.domain.references import REFERENCE_PATTERN
 from control_plane.edge.http.formats import WantedFormat
 from control_plane.edge.http.routing import Manager, Routes, ServicesDep
@@ -20,7 +21,13 @@ routes = Routes("Models")
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 
 
-@routes.post("/models/{model_id}/export", summary="Export model", responses=refusals(404, 409, 501, 504))
+@routes.post(
+    "/models/{model_id}/export",
+    is_idempotent=True,
+    limit=LimitClass.MODEL_MANAGEMENT,
+    summary="Export model",
+    responses=refusals(404, 409, 501, 504),
+)
 async def export_model(
     model_id: Annotated[str, Path(json_schema_extra={"pattern": REFERENCE_PATTERN})],
     wanted: WantedFormat,

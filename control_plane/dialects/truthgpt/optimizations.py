@@ -24,6 +24,7 @@ from control_plane.dialects.truthgpt.optimization_protocol import (
     OptimizationStatus,
 )
 from control_plane.domain.access import Principal
+from control_plane.domain.limits import LimitClass
 from control_plane.domain.optimization import Level
 from control_plane.domain.paging import LIMIT_MAX, Page
 from control_plane.edge.http.routing import Manager, Routes, ServicesDep, Viewer
@@ -37,7 +38,13 @@ def parsed_optimizing(body: OptimizationRequest) -> Optimizing:
     return to_optimizing(body.model_id, body.optimization_level, body.parameters)
 
 
-@routes.post("/optimize", summary="Optimize model", responses=refusals(404, 501))
+@routes.post(
+    "/optimize",
+    is_idempotent=True,
+    limit=LimitClass.OPTIMIZATION,
+    summary="Optimize model",
+    responses=refusals(404, 501),
+)
 async def optimize_model(
     wanted: Annotated[Optimizing, Depends(parsed_optimizing)], caller: Manager, services: ServicesDep
 ) -> OptimizationResponse:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request, Response
 
-from control_plane.dialects.truthgpt import exports, optimizations
+from control_plane.dialects.truthgpt import exports, optimizations, socket_inference, websocket
 from control_plane.dialects.truthgpt.inference import lean_routes
 from control_plane.dialects.truthgpt.mapping import Loading, canonical_id, to_filter, to_loading, to_time
 from control_plane.dialects.truthgpt.protocol import (
@@ -21,6 +21,7 @@ from control_plane.dialects.truthgpt.protocol import (
 )
 from control_plane.dialects.truthgpt.rendering import imported, model_info, model_metrics, overall_health
 from control_plane.domain.errors import Unavailable
+from control_plane.domain.limits import LimitClass
 from control_plane.domain.models import ModelFilter, ModelKind
 from control_plane.domain.paging import LIMIT_MAX, Page
 from control_plane.domain.references import NAME_PATTERN, REFERENCE_PATTERN
@@ -59,7 +60,7 @@ def parsed_filter(
     return to_filter(model_type, status, with_internal=internal)
 
 
-@routes.get("/models", summary="List models")
+@routes.get("/models", limit=LimitClass.MODEL_READS, summary="List models")
 async def list_models(
     wanted: Annotated[ModelFilter, Depends(parsed_filter)],
     page: Annotated[Page, Depends(parsed_page)],
@@ -77,7 +78,13 @@ def parsed_loading(body: LoadModelRequest) -> Loading:
     return to_loading(body.model_name, body.model_type, body.config)
 
 
-@routes.post("/models", summary="Load model", responses=refusals(404, 501, 504))
+@routes.post(
+    "/models",
+    is_idempotent=True,
+    limit=LimitClass.MODEL_MANAGEMENT,
+    summary="Load model",
+    responses=refusals(404, 501, 504),
+)
 async def load_model(
     wanted: Annotated[Loading, Depends(parsed_loading)], caller: Manager, services: ServicesDep
 ) -> LoadModelResponse:
@@ -88,13 +95,20 @@ async def load_model(
     return LoadModelResponse(model_id=canonical_id(status, record), success=True)
 
 
-@routes.get("/models/{model_id}", summary="Get model information", responses=refusals(404))
+@routes.get(
+    "/models/{model_id}", limit=LimitClass.MODEL_READS, summary="Get model information", responses=refusals(404)
+)
 async def get_model(model_id: Reference, caller: Viewer, services: ServicesDep) -> ModelInfo:
     status = services.catalog.resolve(model_id)
     return model_info(status, services.catalog.get(status.revision.model).record)
 
 
-@routes.delete("/models/{model_id}", summary="Unload model", responses=refusals(404, 409, 501, 504))
+@routes.delete(
+    "/models/{model_id}",
+    limit=LimitClass.MODEL_MANAGEMENT,
+    summary="Unload model",
+    responses=refusals(404, 409, 501, 504),
+)
 async def unload_model(
     model_id: Reference,
     caller: Manager,
@@ -113,7 +127,9 @@ def parsed_period(services: ServicesDep, start_time: Time = None, end_time: Time
     return services.monitoring.period(to_time("start_time", start_time), to_time("end_time", end_time))
 
 
-@routes.get("/models/{model_id}/metrics", summary="Get model metrics", responses=refusals(404))
+@routes.get(
+    "/models/{model_id}/metrics", limit=LimitClass.MODEL_READS, summary="Get model metrics", responses=refusals(404)
+)
 async def get_model_metrics(
     model_id: Reference, wanted: Annotated[Period, Depends(parsed_period)], caller: Viewer, services: ServicesDep
 ) -> ModelMetricsResponse:
@@ -127,6 +143,8 @@ async def get_model_metrics(
 
 @routes.post(
     "/models/{model_id}/import",
+    is_idempotent=True,
+    limit=LimitClass.MODEL_MANAGEMENT,
     summary="Import model",
     takes_upload=True,
     openapi_extra={"requestBody": UPLOAD_BODY},
@@ -149,6 +167,7 @@ async def import_model(
 
 
 routes.declared += [*exports.routes.declared, *optimizations.routes.declared]
+routes.sockets += [*websocket.routes.sockets, *socket_inference.routes.sockets]
 DIALECT = Dialect(
     name="truthgpt",
     routes=routes,

@@ -1,42 +1,49 @@
-"""What happens around every gRPC method: the request id, the door, and errors as statuses."""
+"""What happens around every gRPC method: the request id, the door, the quota, and errors as statuses."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc.aio import AbortError, ServerInterceptor, ServicerContext
 
 from control_plane.domain.access import Principal, Role
-from control_plane.domain.errors import DomainError, InvalidRequest
-from control_plane.edge.grpc.call import Call, begin, presented_in, request_id_of
+from control_plane.domain.errors import DomainError, InvalidRequest, NotPermitted
+from control_plane.domain.limits import LimitClass
+from control_plane.edge.grpc.call import Call, address_of, begin, presented_in, request_id_of
 from control_plane.edge.grpc.errors import STATUSES, message_of, trailers_of
+from control_plane.edge.grpc.handlers import Handler, behaviour_of, rebuilt
+from control_plane.edge.quotas import Quotas, Visit
 from control_plane.edge.refusals import stopping, unexpected
 from control_plane.services.access import Access
+from control_plane.services.audit import Actor, Audit, act
 from control_plane.services.health import HealthService
 
 log = logging.getLogger(__name__)
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-_FACTORIES: Mapping[tuple[bool, bool], Callable[..., Handler]] = {  # by: requests stream, responses stream
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """By full method name: the least role, None for everybody; and what a call counts as, if not the default class.
+
+    A method without a role needs the highest, so that forgetting one never opens it.
+    """
+
+    roles: Mapping[str, Role | None]
+    limits: Mapping[str, LimitClass] = field(default_factory=dict)
 
 
 class Doorkeeper(ServerInterceptor):  # type: ignore[type-arg] # generic in its stubs only
-    """Lets in whom `roles` allows: the least role by full method name, None for everybody.
+    """Lets in whom the rules allow, as often as the quotas do. What everybody may call is not counted."""
 
-    A method without a row needs the highest role, so that forgetting one never opens it.
-    """
-
-    def __init__(self, access: Access, health: HealthService, roles: Mapping[str, Role | None]) -> None:
-        self._access, self._health, self._roles = access, health, roles
+    def __init__(self, access: Access, health: HealthService, quotas: Quotas, rules: Rules, audit: Audit) -> None:
+        self._access, self._health, self._quotas, self._rules = access, health, quotas, rules
+        self._audit = audit
 
     async def intercept_service(
         self,
@@ -50,17 +57,22 @@ class Doorkeeper(ServerInterceptor):  # type: ignore[type-arg] # generic in its 
 
     def _guarded(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
         method, metadata = details.method, _first_values(details.invocation_metadata)
-        kinds = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
-        behaviour: Callable[..., Any] = next(kind for kind in kinds if kind is not None)
+        behaviour = behaviour_of(handler)
         parse = None if handler.request_streaming else handler.request_deserializer
 
         async def answer(message: Any, context: ServicerContext[Any, Any]) -> Any:
-            request_id = request_id_of(metadata)
+            request_id, visit = request_id_of(metadata), Visit(self._quotas)
             context.set_trailing_metadata((("x-request-id", request_id),))
             try:
-                begin(Call(request_id, await self._admit(method, metadata)))
-                return await _run(behaviour, _parsed(parse, message), context)
+                actor = act(Actor(None, request_id, "grpc", method))
+                visit.principal = await self._admit(actor, metadata, context.peer())
+                begin(Call(request_id, visit))
+                parsed = _parsed(parse, message)
+                if visit.principal is not None:
+                    visit.enter(self._rules.limits.get(method, LimitClass.DEFAULT))
+                return await _run(behaviour, parsed, context)
             except DomainError as error:
+                visit.forgive(error)
                 await context.abort(STATUSES[error.code], message_of(error), trailers_of(error, request_id))
             except NotImplementedError:  # what a generated servicer raises for a method that nobody wrote
                 await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not in this version of the server")
@@ -70,18 +82,23 @@ class Doorkeeper(ServerInterceptor):  # type: ignore[type-arg] # generic in its 
                 log.exception("a gRPC method failed", extra={"method": method, "request_id": request_id})
                 bug = unexpected(error)
                 await context.abort(STATUSES[bug.code], bug.message, trailers_of(bug, request_id))
+            finally:
+                visit.leave()
 
-        factory = _FACTORIES[handler.request_streaming, handler.response_streaming]
         # Bytes reach `answer` unparsed: who may not call learns nothing about the message's form.
         deserializer = handler.request_deserializer if handler.request_streaming else None
-        return factory(answer, deserializer, handler.response_serializer)
+        return rebuilt(handler, answer, deserializer)
 
-    async def _admit(self, method: str, metadata: Mapping[str, str | bytes]) -> Principal | None:
+    async def _admit(self, actor: Actor, metadata: Mapping[str, str | bytes], peer: str) -> Principal | None:
         """Who calls. Raises NotAuthenticated, NotPermitted, and Unavailable once the server is stopping."""
-        needed = self._roles.get(method, Role.ADMIN)
+        needed = self._rules.roles.get(actor.asked, Role.ADMIN)
         if needed is None:
             return None
         principal = await self._access.identify(presented_in(metadata))
+        principal = self._quotas.named(principal, address_of(peer), str(metadata.get("x-forwarded-for", "")))
+        actor.principal = principal
+        if not principal.role.covers(needed) and needed is self._access.management_role:
+            self._audit.refuse(actor, NotPermitted.code)
         principal.require(needed)
         if self._health.is_stopping:
             raise stopping()

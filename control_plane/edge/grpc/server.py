@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from control_plane.domain.access import Role
+from control_plane.domain.limits import LimitClass
+from control_plane.edge.access_log import Lines
 from control_plane.edge.grpc import health
-from control_plane.edge.grpc.interceptor import Doorkeeper
-from control_plane.edge.grpc.tls import Tls
+from control_plane.edge.grpc.access_log import CallLog
+from control_plane.edge.grpc.interceptor import Doorkeeper, Rules
+from control_plane.edge.quotas import Quotas
+from control_plane.edge.tls import Tls
 from control_plane.services.registry import Services
 
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024  # contract 1.2, PAYLOAD_TOO_LARGE
@@ -27,26 +31,32 @@ class GrpcConfig:
     port: int
     tls: Tls | None = None
     message_bytes_max: int = MESSAGE_BYTES_MAX
+    access_log: Lines | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """A service that a dialect offers: `roles` says for each method the least role; None opens it to everybody."""
+    """A service that a dialect offers: `roles` says for each method the least role; None opens it to everybody.
+
+    `limits`: the quota that a method's calls count in, where that is not the default class.
+    """
 
     name: str
     roles: Mapping[str, Role | None]
     add_to: Callable[[grpc.aio.Server], None]
+    limits: Mapping[str, LimitClass] = field(default_factory=dict)
 
 
 class GrpcServer:
     """Serves from `start` to `stop`, and tells the health service so. Made inside the event loop that serves."""
 
-    def __init__(self, services: Services, config: GrpcConfig, apis: Sequence[Api]) -> None:
+    def __init__(self, services: Services, config: GrpcConfig, apis: Sequence[Api], quotas: Quotas) -> None:
         self._config, self._health = config, services.health
         self._stopping, self.port = asyncio.Event(), config.port
-        names = [api.name for api in apis]
+        names, rules = [api.name for api in apis], Rules(_roles(apis), _limits(apis))
+        logs = [] if config.access_log is None else [CallLog(config.access_log)]
         self._server = grpc.aio.server(
-            interceptors=[Doorkeeper(services.access, services.health, _roles(apis))],
+            interceptors=[*logs, Doorkeeper(services.access, services.health, quotas, rules, services.audit)],
             options=[
                 ("grpc.max_receive_message_length", config.message_bytes_max),
                 ("grpc.max_send_message_length", config.message_bytes_max),
@@ -92,3 +102,7 @@ def _roles(apis: Sequence[Api]) -> dict[str, Role | None]:
     for api in apis:
         roles |= {f"/{api.name}/{method}": role for method, role in api.roles.items()}
     return roles
+
+
+def _limits(apis: Sequence[Api]) -> dict[str, LimitClass]:
+    return {f"/{api.name}/{method}": limit for api in apis for method, limit in api.limits.items()}

@@ -11,11 +11,15 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from control_plane.domain.configuration import EffectiveSetting
+from control_plane.edge.access_log import Lines
 from control_plane.edge.http import documents
+from control_plane.edge.http.access_log import AccessLog
 from control_plane.edge.http.cors import with_cors
 from control_plane.edge.http.door import Door
 from control_plane.edge.http.duties import Duties, Rules
 from control_plane.edge.http.handlers import add_handlers
+from control_plane.edge.http.idempotency import Keyed, KeyedRoute
 from control_plane.edge.http.lean import LeanRoute, LeanRoutes, Limits, pattern_of
 from control_plane.edge.http.operations import (
     Metrics,
@@ -28,6 +32,7 @@ from control_plane.edge.http.pages import page_routes
 from control_plane.edge.http.routing import Declared, DeclaredSocket, Dialect, Document, Routes
 from control_plane.edge.http.sockets.door import SocketDoor, SocketRules
 from control_plane.edge.http.sockets.opened import OpenSockets
+from control_plane.edge.quotas import Quotas
 from control_plane.edge.tallies import Collector, Tallies
 from control_plane.services.registry import Services
 
@@ -42,7 +47,10 @@ _WHOLE = Document(
 
 @dataclass(frozen=True, slots=True)
 class HttpConfig:
-    """Contract 9. `debug` puts traces into the bodies of 500s; `hide_pid` keeps it out of /health/live."""
+    """Contract 9. `debug` puts traces into the bodies of 500s; `hide_pid` keeps it out of /health/live.
+
+    `effective` is told to admins.
+    """
 
     max_body_bytes: int = 16 * 1024 * 1024
     max_upload_bytes: int = 8 * 1024 * 1024 * 1024
@@ -50,6 +58,9 @@ class HttpConfig:
     metrics_auth: bool = False
     debug: bool = False
     hide_pid: bool = False
+    graphql_introspection: bool = True
+    access_log: Lines | None = None
+    effective: tuple[EffectiveSetting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +76,28 @@ def build_http(
     services: Services,
     config: HttpConfig,
     dialects: Sequence[Dialect],
+    quotas: Quotas,
     triton_metrics: TritonMetrics = no_triton_metrics,
 ) -> ASGIApp:
     """Call it inside the event loop that serves."""
     mounted = [*_mounted_routes(dialects), *_own_routes(config, dialects)]
     lean = [route for dialect in dialects for route in _mounted_lean(dialect, services)]
-    door, tallies = Door(services.access, services.health), Tallies()
+    door, tallies = Door(services.access, services.health, quotas), Tallies()
     app = _fastapi(mounted)
-    app.state.services, app.state.http_config = services, config
+    app.state.services, app.state.http_config, app.state.quotas = services, config, quotas
+    app.state.tallies = tallies
     app.state.metrics = Metrics(Collector(tallies, services), triton_metrics)
     app.state.documents = _documents(app, dialects, services, mounted)
     add_handlers(app, _methods(mounted, lean), debug=config.debug)
     rules = SocketRules(config.cors_origins, config.debug)
     opened = OpenSockets(services.health.stopping)
     inside = SocketDoor(app, list(_mounted_sockets(dialects)), door, opened, tallies, rules)
-    behind = Duties(inside, door, tallies, _rules(mounted, config))
+    once = Keyed(inside, services.idempotency, list(_keyed_routes(mounted)), config.max_body_bytes)
+    rules_of_all = replace(_rules(mounted, config), pages=dict(_pages(dialects)))
+    behind = Duties(once, door, tallies, rules_of_all, services.audit)
     front: ASGIApp = LeanRoutes(lean, door, tallies, Limits(config.max_body_bytes, config.debug), behind)
-    return with_cors(front, config.cors_origins)
+    front = with_cors(front, config.cors_origins)
+    return front if config.access_log is None else AccessLog(front, config.access_log, services.access)
 
 
 def _mounted_routes(dialects: Sequence[Dialect]) -> Iterator[_Mounted]:
@@ -95,6 +111,16 @@ def _mounted_sockets(dialects: Sequence[Dialect]) -> Iterator[tuple[str, Declare
     for dialect in dialects:
         for mount in dialect.mounts:
             yield from ((mount + socket.path, socket) for socket in dialect.routes.sockets)
+
+
+def _pages(dialects: Sequence[Dialect]) -> Iterator[tuple[str, str]]:
+    for dialect in dialects:
+        for mount in dialect.mounts:
+            yield from ((mount + path, mount + page) for path, page in dialect.routes.pages.items())
+
+
+def _keyed_routes(mounted: Sequence[_Mounted]) -> Iterator[KeyedRoute]:
+    yield from (KeyedRoute(place.path, pattern_of(place.path)) for place in mounted if place.route.is_idempotent)
 
 
 def _own_routes(config: HttpConfig, dialects: Sequence[Dialect]) -> Iterator[_Mounted]:
@@ -130,6 +156,7 @@ def _rules(mounted: Sequence[_Mounted], config: HttpConfig) -> Rules:
         max_body_bytes=config.max_body_bytes,
         max_upload_bytes=config.max_upload_bytes,
         debug=config.debug,
+        limits={(place.route.method, place.path): place.route.limit for place in mounted if place.route.limit},
     )
 
 

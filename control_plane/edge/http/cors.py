@@ -14,7 +14,8 @@ from control_plane.edge.request_ids import request_id
 
 _METHODS = ["GET", "POST", "PUT", "DELETE"]
 _ACCEPTED = ["Authorization", "X-API-Key", "Content-Type", "X-Request-ID", "Idempotency-Key"]
-_EXPOSED = ["X-Request-ID", "X-API-Version", "X-Total-Count", "Retry-After"]
+_EXPOSED = ["X-Request-ID", "X-API-Version", "X-Total-Count", "Retry-After", "Idempotent-Replayed"]
+_EXPOSED += ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]
 
 
 def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

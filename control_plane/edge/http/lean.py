@@ -1,6 +1,7 @@
 """The lean path: a plain ASGI front for the inference routes, where every microsecond counts; the rest falls through.
 
-Order: declared size, credential, (body) parse, role, answer; around it request id, errors, leaving callers, counts.
+Order: declared size, credential, (body) parse, role, quota, answer; around it request id, errors, leaving callers,
+counts.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.domain.access import Principal, Role
 from control_plane.domain.errors import DomainError, InvalidRequest
+from control_plane.domain.limits import LimitClass
 from control_plane.edge.http.arrivals import check_declared_size, request_id_of, too_large
 from control_plane.edge.http.compression import compressed, wants_gzip
 from control_plane.edge.http.door import Door
 from control_plane.edge.http.envelopes import owner_of
 from control_plane.edge.http.failures import failure
 from control_plane.edge.http.presence import Presence, Task
-from control_plane.edge.http.replies import Headers, Reply, Stream
+from control_plane.edge.http.replies import Headers, Reply, Stream, quota_headers
+from control_plane.edge.quotas import Visit
 from control_plane.edge.refusals import stopping, unexpected
 from control_plane.edge.tallies import Tallies, Tally
 
@@ -48,7 +51,8 @@ class Call:
 class Operation:
     """A lean route's OpenAPI entry: msgspec structs for bodies, None where JSON is not the body.
 
-    `refuses`: the statuses beyond what every route of its kind answers. `patterns`: of path parameters.
+    `or_else`: other bodies that a good answer may have. `refuses`: the statuses beyond what every route of its kind
+    answers. `patterns`: of path parameters.
     """
 
     id: str
@@ -56,6 +60,7 @@ class Operation:
     tag: str
     request: type[Any]
     response: type[Any] | None
+    or_else: tuple[type[Any], ...] = ()
     description: str = ""
     stream_media_types: tuple[str, ...] = ()
     refuses: tuple[int, ...] = ()
@@ -66,7 +71,7 @@ class Operation:
 class LeanRoute(Generic[Wanted]):
     """`template` has `{name}` for a path parameter. `parse` raises InvalidRequest; `answer` does the work.
 
-    `token_in_query`: a client that cannot set headers may say `?token=`.
+    `token_in_query`: a client that cannot set headers may say `?token=`. `limit`: the quota that a request counts in.
     """
 
     template: str
@@ -76,6 +81,7 @@ class LeanRoute(Generic[Wanted]):
     operation: Operation
     method: str = "POST"
     token_in_query: bool = False
+    limit: LimitClass = LimitClass.INFERENCE
 
 
 _Match = tuple[LeanRoute[Any], tuple[str, ...], Tally]
@@ -118,15 +124,15 @@ class LeanRoutes:
         return found
 
     async def _serve(self, found: _Match, scope: Scope, receive: Receive, send: Send) -> None:
-        route, params, tally = found
-        headers = dict(scope["headers"])
+        route, _, tally = found
+        headers, visit = dict(scope["headers"]), Visit(self._door.quotas)
         request_id = request_id_of(headers)
         task = asyncio.current_task(self._loop)
         assert task is not None
         try:
-            answer = await self._answer(route, params, headers, request_id, scope, receive, task)
+            answer = await self._answer(found, visit, headers, request_id, scope, receive, task)
             if isinstance(answer, Stream):
-                await self._send_stream(answer, request_id, send, task)
+                await self._send_stream(answer, request_id, quota_headers(visit.left(route.limit)), send, task)
                 tally.count(200)
                 return
         except _CallerLeft:
@@ -136,13 +142,14 @@ class LeanRoutes:
             answer = failure(error, scope["path"], request_id)
         finally:
             self._presence.leave(task)
-        await _send_reply(answer, request_id, headers, send)
+            visit.leave()
+        await _send_reply(answer, request_id, headers, quota_headers(visit.left(route.limit)), send)
         tally.count(answer.status)
 
     async def _answer(
         self,
-        route: LeanRoute[Any],
-        params: tuple[str, ...],
+        found: _Match,
+        visit: Visit,
         headers: dict[bytes, bytes],
         request_id: str,
         scope: Scope,
@@ -150,26 +157,30 @@ class LeanRoutes:
         task: Task,
     ) -> Reply | Stream:
         """Raises only domain errors, and _CallerLeft."""
+        route, params, _ = found
         try:
             check_declared_size(headers, self._limits.max_body_bytes)
-            principal = await self._door.admit(headers, scope["query_string"] if route.token_in_query else b"")
+            query = scope["query_string"] if route.token_in_query else b""
+            principal = visit.principal = await self._door.admit(headers, query, scope["client"])
             self._door.check_open()
             call = Call(params, headers, await _read(receive, self._limits.max_body_bytes), request_id, principal)
             self._presence.enter(task, receive)
             wanted = route.parse(call)
             principal.require(route.role)
+            visit.enter(route.limit)
             return await route.answer(wanted, call)
-        except DomainError:
+        except DomainError as error:
+            visit.forgive(error)
             raise
         except asyncio.CancelledError:
             raise self._cancelled(task) from None
         except Exception as error:
             raise self._unexpected(error, request_id) from error
 
-    async def _send_stream(self, stream: Stream, request_id: str, send: Send, task: Task) -> None:
+    async def _send_stream(self, stream: Stream, request_id: str, more: Headers, send: Send, task: Task) -> None:
         tail = b""
         try:
-            await send(_start(200, stream.media_type, request_id, [(b"cache-control", b"no-cache")]))
+            await send(_start(200, stream.media_type, request_id, [(b"cache-control", b"no-cache"), *more]))
             async for item in stream.items:
                 await send({"type": "http.response.body", "body": stream.render(item), "more_body": True})
         except DomainError as error:
@@ -225,8 +236,10 @@ async def _read(receive: Receive, limit_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-async def _send_reply(reply: Reply, request_id: str, headers: Mapping[bytes, bytes], send: Send) -> None:
-    body, more = reply.body, reply.headers
+async def _send_reply(
+    reply: Reply, request_id: str, headers: Mapping[bytes, bytes], quota: Headers, send: Send
+) -> None:
+    body, more = reply.body, [*reply.headers, *quota]
     if wants_gzip(headers.get(b"accept-encoding", b""), reply.media_type, len(body)):
         body = await compressed(body)
         more = [*more, (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]

@@ -48,7 +48,7 @@ def metrics_routes(*, needs_viewer: bool) -> Routes:
         return await open_metrics(request)
 
     if needs_viewer:
-        routes.get("/metrics", **options)(closed_metrics)
+        routes.get("/metrics", limit=None, **options)(closed_metrics)
     else:
         routes.get("/metrics", is_public=True, **options)(open_metrics)
     return routes

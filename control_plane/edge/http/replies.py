@@ -7,10 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from control_plane.domain.errors import DomainError, EngineFailed
+from control_plane.domain.limits import Quota
 
 Headers = list[tuple[bytes, bytes]]
 JSON = b"application/json"
 T = TypeVar("T")
+
+
+def quota_headers(quota: Quota | None) -> Headers:
+    """What is left of a bucket (C-RL-01); nothing where there is no limit."""
+    if quota is None:
+        return []
+    return [
+        (b"x-ratelimit-limit", b"%d" % quota.limit),
+        (b"x-ratelimit-remaining", b"%d" % quota.remaining),
+        (b"x-ratelimit-reset", b"%d" % quota.reset_at_s),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

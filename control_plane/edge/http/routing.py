@@ -13,7 +13,11 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from control_plane.domain.access import Principal, Role
+from control_plane.domain.errors import DomainError
+from control_plane.domain.limits import LimitClass
+from control_plane.edge.http.idempotency import keyed
 from control_plane.edge.http.lean import LeanRoute
+from control_plane.edge.quotas import Visit
 from control_plane.services.access import Access
 from control_plane.services.registry import Services
 
@@ -29,6 +33,7 @@ class Asking:
 
     principal: Principal
     needed: Role
+    visit: Visit
 
 
 class Needs:
@@ -39,7 +44,8 @@ class Needs:
 
     def __call__(self, connection: HTTPConnection) -> Asking:
         services: Services = connection.app.state.services
-        return Asking(connection.scope["state"]["principal"], self._role(services.access))
+        state = connection.scope["state"]
+        return Asking(state["principal"], self._role(services.access), state["visit"])
 
 
 _EVERYBODY = Needs(lambda access: Role.VIEWER)
@@ -59,7 +65,10 @@ ServicesDep = Annotated[Services, Depends(_services)]
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A comfortable route: what FastAPI's `add_api_route` is given, and what only we know of it."""
+    """A comfortable route: what FastAPI's `add_api_route` is given, and what only we know of it.
+
+    `limit`: the quota that a request counts in; None where requests are not counted.
+    """
 
     method: str
     path: str
@@ -67,6 +76,8 @@ class Declared:
     options: Mapping[str, Any]
     is_public: bool
     takes_upload: bool
+    limit: LimitClass | None = LimitClass.DEFAULT
+    is_idempotent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ class Routes:
         self.tag = tag
         self.declared: list[Declared] = []
         self.sockets: list[DeclaredSocket] = []
+        self.pages: dict[str, str] = {}
 
     def get(self, path: str, **options: Any) -> Callable[[Endpoint[P, R]], Endpoint[P, R]]:
         return self._route("GET", path, options)
@@ -98,6 +110,10 @@ class Routes:
 
     def delete(self, path: str, **options: Any) -> Callable[[Endpoint[P, R]], Endpoint[P, R]]:
         return self._route("DELETE", path, options)
+
+    def show(self, page: str, *, to_browsers_at: str) -> None:
+        """Who asks with GET for HTML there is shown what the route `page` answers."""
+        self.pages[to_browsers_at] = page
 
     def websocket(
         self, path: str, *, role: Role = Role.VIEWER, admits_itself: bool = False
@@ -111,21 +127,25 @@ class Routes:
         return declare
 
     def _route(self, method: str, path: str, options: dict[str, Any]) -> Callable[[Endpoint[P, R]], Endpoint[P, R]]:
-        """Two options are ours: `is_public` (credentials are ignored) and `takes_upload` (the larger body limit)."""
+        """Four options are ours: `is_public` (credentials are ignored, nothing is counted), `takes_upload` (the larger
+        body limit), `limit`, and `is_idempotent` (a request may carry a key under which it is carried out once)."""
         is_public, takes_upload = options.pop("is_public", False), options.pop("takes_upload", False)
+        limit: LimitClass | None = None if is_public else options.pop("limit", LimitClass.DEFAULT)
+        is_idempotent = options.pop("is_idempotent", False)
+        options = {"tags": [self.tag], **(keyed(options) if is_idempotent else options)}
 
         def declare(endpoint: Endpoint[P, R]) -> Endpoint[P, R]:
-            entered = endpoint if is_public else entered_by_role(endpoint)
+            entered = endpoint if is_public else entered_by_role(endpoint, limit)
             self.declared.append(
-                Declared(method, path, entered, {"tags": [self.tag], **options}, is_public, takes_upload)
+                Declared(method, path, entered, options, is_public, takes_upload, limit, is_idempotent)
             )
             return endpoint
 
         return declare
 
 
-def entered_by_role(endpoint: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
-    """The endpoint behind the comparison of roles, which comes after the request's form (C-ERR-09).
+def entered_by_role(endpoint: Callable[..., Awaitable[R]], limit: LimitClass | None) -> Callable[..., Awaitable[R]]:
+    """The endpoint behind the comparison of roles and then the quota, which come after the request's form (C-ERR-09).
 
     Every endpoint that is not public has a parameter `caller`, a Viewer, Inferrer, Manager or Admin.
     """
@@ -133,7 +153,13 @@ def entered_by_role(endpoint: Callable[..., Awaitable[R]]) -> Callable[..., Awai
     @wraps(endpoint)
     async def entered(*, caller: Asking, **values: Any) -> R:
         caller.principal.require(caller.needed)
-        return await endpoint(caller=caller.principal, **values)
+        if limit is not None:
+            caller.visit.enter(limit)
+        try:
+            return await endpoint(caller=caller.principal, **values)
+        except DomainError as error:
+            caller.visit.forgive(error)
+            raise
 
     return entered
 

@@ -23,6 +23,7 @@ REFUSALS = {
     404: "There is no such thing",
     409: "The present state forbids it",
     413: "The body is too large",
+    429: "Too many requests; Retry-After says when to ask again",
     500: "The server or the model failed",
     501: "This server lacks what it needs",
     503: "Not now: Triton is down, the queue is full, or the server is stopping",

@@ -14,8 +14,10 @@ from tritonclient.grpc.aio import InferenceServerClient
 from control_plane.dialects.kserve.grpc import kserve_api
 from control_plane.domain.access import Role
 from control_plane.edge.grpc.server import GrpcConfig, GrpcServer
+from control_plane.edge.quotas import Quotas
 from control_plane.pb.inference import stubs
 from tests.contract.conftest import two_models
+from tests.doubles.quotas import unlimited
 from tests.doubles.services import World
 
 Headers = dict[str, str]
@@ -45,9 +47,10 @@ async def serve_grpc() -> AsyncIterator[ServeGrpc]:
     """Serves a world of the test's own: `await serve_grpc(world, **config)`, by default `two_models`."""
     async with AsyncExitStack() as opened:
 
-        async def serve(world: World | None = None, **config: Any) -> ServedGrpc:
+        async def serve(world: World | None = None, quotas: Quotas | None = None, **config: Any) -> ServedGrpc:
             world = world or await two_models()
-            server = GrpcServer(world.services, GrpcConfig("127.0.0.1", 0, **config), [kserve_api(world.services)])
+            apis = [kserve_api(world.services)]
+            server = GrpcServer(world.services, GrpcConfig("127.0.0.1", 0, **config), apis, quotas or unlimited())
             await server.start()
             opened.push_async_callback(server.stop, 0)
             target = f"127.0.0.1:{server.port}"

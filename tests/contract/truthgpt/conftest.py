@@ -13,7 +13,9 @@ import pytest
 from control_plane.dialects.truthgpt.grpc import truthgpt_api
 from control_plane.domain.access import Role
 from control_plane.edge.grpc.server import GrpcConfig, GrpcServer
+from control_plane.edge.quotas import Quotas
 from tests.contract.truthgpt.grpc_client import GeneratedClient, generate_client
+from tests.doubles.quotas import unlimited
 from tests.doubles.repository import tensor_revision, text_revision
 from tests.doubles.services import World, make_world
 
@@ -49,12 +51,12 @@ async def serve(generated: GeneratedClient) -> AsyncIterator[Serve]:
     """Serves a world: `await serve(world)`, or one with a text model `coder` and a tensor model `vector`."""
     async with AsyncExitStack() as opened:
 
-        async def serve(world: World | None = None, **config: Any) -> Served:
+        async def serve(world: World | None = None, quotas: Quotas | None = None, **config: Any) -> Served:
             if world is None:
                 world = await make_world(text_revision("coder"), tensor_revision("vector"))
                 await world.services.models.load("coder")
             api = truthgpt_api(world.services)
-            server = GrpcServer(world.services, GrpcConfig("127.0.0.1", 0, **config), [api])
+            server = GrpcServer(world.services, GrpcConfig("127.0.0.1", 0, **config), [api], quotas or unlimited())
             await server.start()
             opened.push_async_callback(server.stop, 0)
             channel = await opened.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{server.port}"))

@@ -15,10 +15,11 @@ from control_plane.domain.access import Role
 from control_plane.domain.errors import Unavailable
 from control_plane.domain.triton import TritonState
 from control_plane.edge.grpc.server import GrpcConfig, GrpcServer
-from control_plane.edge.grpc.tls import Tls
+from control_plane.edge.tls import read_tls
 from tests.contract.truthgpt.conftest import Serve, Served
 from tests.contract.truthgpt.grpc_client import trailers
-from tests.doubles.certificates import self_signed
+from tests.doubles.certificates import self_signed, written
+from tests.doubles.quotas import unlimited
 
 OURS = "truthgpt.optimization.OptimizationService"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -155,14 +156,14 @@ async def test_health_says_of_grpc_whether_it_serves(served: Served) -> None:
 
 
 async def test_a_port_that_is_taken_is_refused_in_one_sentence(served: Served) -> None:
-    second = GrpcServer(served.world.services, GrpcConfig("127.0.0.1", served.server.port), [])
+    second = GrpcServer(served.world.services, GrpcConfig("127.0.0.1", served.server.port), [], unlimited())
     with pytest.raises(OSError, match=f"127.0.0.1:{served.server.port}"):
         await second.start()
 
 
 async def test_with_a_certificate_the_wire_is_tls(serve: Serve, tmp_path: Path) -> None:
     certificate, key = self_signed()
-    served = await serve(tls=Tls(certificate, key))
+    served = await serve(tls=read_tls("gRPC", *written(tmp_path, certificate, key)))
     credentials = grpc.ssl_channel_credentials(certificate)
     async with grpc.aio.secure_channel(f"localhost:{served.server.port}", credentials) as channel:
         stub = health_pb2_grpc.HealthStub(channel)

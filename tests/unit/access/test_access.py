@@ -47,7 +47,7 @@ class World:
         return self.credentials.sign(Claims(subject, role, self.clock.seconds() + lives_s))
 
     async def key(self, role: Role = Role.USER, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
-        return await self.access.create_key(NewKey("a key", role, "strict", expires_at), ROOT)
+        return await self.access.create_key(NewKey("a key", role, "ai-services", expires_at), ROOT)
 
 
 def a_world(anonymous_role: Role | None = None, config: JwtConfig | None = None) -> World:
@@ -73,7 +73,7 @@ async def test_c_auth_01_a_bearer_token_identifies_its_subject(world: World) -> 
 
 async def test_c_auth_02_a_key_identifies_itself_in_its_header_and_as_a_bearer(world: World) -> None:
     key, secret = await world.key(Role.ADMIN)
-    expected = Principal(key.id, Role.ADMIN, "strict")
+    expected = Principal(key.id, Role.ADMIN, "ai-services")
     assert await world.access.identify(Presented(api_key=secret)) == expected
     assert await world.access.identify(bearer(secret)) == expected
 
@@ -225,9 +225,9 @@ async def test_the_anonymous_role_outlives_the_deletion_of_a_key() -> None:
 
 async def test_c_auth_13_a_new_key_is_kept_as_a_digest_only(world: World) -> None:
     expires_at = world.clock.now() + timedelta(days=1)
-    key, secret = await world.access.create_key(NewKey("ci", Role.VIEWER, "strict", expires_at), ROOT)
+    key, secret = await world.access.create_key(NewKey("ci", Role.VIEWER, "ai-services", expires_at), ROOT)
     assert key == ApiKey(
-        key.id, world.credentials.digest(secret), "ci", Role.VIEWER, world.clock.now(), "strict", expires_at
+        key.id, world.credentials.digest(secret), "ci", Role.VIEWER, world.clock.now(), "ai-services", expires_at
     )
     assert list(await world.access.list_keys(ROOT)) == [key]
     assert secret not in repr(key)
@@ -278,7 +278,8 @@ async def test_c_auth_12_a_key_is_exchanged_for_a_token_of_its_own(world: World)
     issued = world.access.issue_token(TokenRequest(), caller, presented)
     assert (issued.role, issued.expires_in_s) == (Role.VIEWER, 3600)
     expires_at_s = float(int(world.clock.seconds()) + 3600)
-    assert await world.access.identify(bearer(issued.token)) == Principal(key.id, Role.VIEWER, "strict", expires_at_s)
+    mine = Principal(key.id, Role.VIEWER, "ai-services", expires_at_s)
+    assert await world.access.identify(bearer(issued.token)) == mine
 
 
 @pytest.mark.parametrize("expires_in_s", [0, -1, 86_401])
@@ -324,10 +325,10 @@ async def test_c_auth_12_a_token_does_not_outlive_the_key_it_was_issued_for(worl
 
 
 async def test_c_auth_12_an_admin_says_whom_a_token_is_for(world: World) -> None:
-    wanted = TokenRequest("carol", Role.VIEWER, "strict", 60)
+    wanted = TokenRequest("carol", Role.VIEWER, "ai-services", 60)
     issued = world.access.issue_token(wanted, ROOT, Presented())
     principal = await world.access.identify(bearer(issued.token))
-    assert (principal.id, principal.role, principal.rate_limit_policy) == ("carol", Role.VIEWER, "strict")
+    assert (principal.id, principal.role, principal.rate_limit_policy) == ("carol", Role.VIEWER, "ai-services")
     assert issued.expires_in_s == 60
 
 

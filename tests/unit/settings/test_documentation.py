@@ -17,7 +17,7 @@ def default_of(name: str) -> str:
         return HOME_PATH
     if isinstance(field.default, bool):
         return str(field.default).lower()
-    return "none" if field.default in (None, ()) else str(field.default)
+    return "none" if field.default in (None, (), {}) else str(field.default)
 
 
 def test_every_setting_has_a_row_with_its_default() -> None:
