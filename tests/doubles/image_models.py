@@ -35,7 +35,7 @@ _SAMPLER = (
     'input [ { name: "seed" data_type: TYPE_INT64 dims: [ 1 ] } ]\n'
 )
 _PROMPT = 'input [ { name: "text_input" data_type: TYPE_STRING dims: [ 1 ] } ]\n'
-_PART = 'backend: "onnxruntime"\nmax_batch_size: 0\n'
+_PART = 'backend: "onnxruntime"\nmax_batch_size: 0\ninstance_group [ { count: 1 kind: KIND_CPU } ]\n'
 _ONE_THREAD = 'parameters { key: "intra_op_thread_count" value: { string_value: "1" } }\n'
 _UNET = """
 input [

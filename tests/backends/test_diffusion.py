@@ -1,0 +1,258 @@
+"""Images drawn through a real Triton: pixels against a loop of our own, the same bytes each time, and who leaves."""
+
+from __future__ import annotations
+
+import json
+import queue
+import re
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import onnxruntime
+import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
+
+from tests.backends.conftest import RunningTriton
+from tests.doubles.image_models import (
+    ALPHAS,
+    CONDITIONS,
+    SIZE,
+    unet,
+    write_diffusion,
+    write_encoder,
+    write_facts,
+    write_hybrid,
+    write_unet,
+)
+
+SHAPES, PAINTER, NARROW = "shapes", "painter", "narrow"
+UNET, ENCODER = "tiny-unet", "tiny-encoder"
+
+
+@pytest.fixture(scope="module")
+def server(triton_server: RunningTriton) -> RunningTriton:
+    write_unet(triton_server.repository / UNET)
+    write_encoder(triton_server.repository / ENCODER)
+    write_diffusion(triton_server.repository / SHAPES, UNET)
+    write_diffusion(triton_server.repository / NARROW, UNET, threads="1", queue="1")
+    write_hybrid(triton_server.repository / PAINTER, UNET, ENCODER)
+    for name in (UNET, ENCODER, SHAPES, NARROW, PAINTER):
+        triton_server.load(name)
+    return triton_server
+
+
+@dataclass
+class Stream:
+    """One gRPC stream with one request on it."""
+
+    client: InferenceServerClient
+    arrived: queue.Queue[tuple[Any, Any]] = field(default_factory=queue.Queue)
+
+    def send(self, model: str, seed: int, text: bytes | None = None, **parameters: Any) -> Stream:
+        self.client.start_stream(lambda result, error: self.arrived.put((result, error)))
+        given = [InferInput("seed", [1], "INT64")]
+        given[0].set_data_from_numpy(np.array([seed], np.int64))
+        if text is not None:
+            given.append(InferInput("text_input", [1], "BYTES"))
+            given[1].set_data_from_numpy(np.array([text], object))
+        self.client.async_stream_infer(model, given, parameters=parameters, enable_empty_final_response=True)
+        return self
+
+    def next(self) -> tuple[dict[str, list[Any]], bool]:
+        result, error = self.arrived.get(timeout=30)
+        if error is not None:
+            raise error
+        response = result.get_response()
+        tensors = {output.name: result.as_numpy(output.name).tolist() for output in response.outputs}
+        return tensors, response.parameters["triton_final_response"].bool_param
+
+    def all(self) -> list[dict[str, list[Any]]]:
+        responses, final = [], False
+        while not final:
+            tensors, final = self.next()
+            responses.append(tensors)
+        self.client.stop_stream()
+        return responses
+
+    def images(self, model: str, seed: int, text: bytes | None = None, **parameters: Any) -> list[bytes]:
+        images: list[bytes] = self.send(model, seed, text, stream=False, **parameters).all()[-1]["images"]
+        return images
+
+
+@pytest.fixture
+def streams(server: RunningTriton) -> Iterator[list[Stream]]:
+    opened = [Stream(InferenceServerClient(server.address)) for _ in range(8)]
+    yield opened
+    for stream in opened:
+        stream.client.stop_stream(cancel_requests=True)
+        stream.client.close()
+
+
+def pixels(image: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    (length,) = struct.unpack(">I", image[33:37])
+    assert image[37:41] == b"IDAT"
+    rows = np.frombuffer(zlib.decompress(image[41 : 41 + length]), np.uint8).reshape(SIZE, SIZE + 1)
+    return rows[:, 1:]
+
+
+def drawn_here(seed: int, condition: np.ndarray[Any, np.dtype[np.float32]], num_steps: int, guidance: float) -> Any:
+    """The same image without Triton and without the backend's code, in 64 bits but for the graph."""
+    session = onnxruntime.InferenceSession(unet(), providers=["CPUExecutionProvider"])
+
+    def seen(x: Any, timestep: int, given: Any) -> Any:
+        inputs = {
+            "sample": x[np.newaxis].astype(np.float32),
+            "timestep": np.array([timestep]),
+            "condition": given[None],
+        }
+        return session.run(None, inputs)[0][0].astype(np.float64)
+
+    x = np.random.Generator(np.random.PCG64(seed)).standard_normal((1, SIZE, SIZE), np.float32).astype(np.float64)
+    for place in range(num_steps, 0, -1):
+        now, after = (round(len(ALPHAS) * at / num_steps) - 1 for at in (place, place - 1))
+        alpha, alpha_after = ALPHAS[now], ALPHAS[after] if after >= 0 else 1.0
+        null = seen(x, now, CONDITIONS[2])
+        noise = null + guidance * (seen(x, now, condition) - null)
+        image = np.clip((x - np.sqrt(1 - alpha) * noise) / np.sqrt(alpha), -1, 1)
+        noise = (x - np.sqrt(alpha) * image) / np.sqrt(1 - alpha)
+        x = np.sqrt(alpha_after) * image + np.sqrt(1 - alpha_after) * noise
+    return np.round((x[0] + 1) * 127.5)
+
+
+@pytest.mark.parametrize(("label", "row", "guidance"), [("circle", 0, 2.0), ("square", 1, 3.5), (None, 2, 2.0)])
+def test_the_pixels_are_those_of_a_plain_loop(
+    streams: list[Stream], label: str | None, row: int, guidance: float
+) -> None:
+    wanted = {} if label is None else {"label": label, "guidance": guidance}
+    (image,) = streams[0].images(SHAPES, 7, num_steps=6, **wanted)
+    assert (
+        np.abs(pixels(image) - drawn_here(7, CONDITIONS[row], 6, guidance)).max() <= 1
+    )  # half a grey rounds either way
+
+
+def test_each_step_is_told_and_the_last_response_holds_the_images(streams: list[Stream]) -> None:
+    *steps, last = streams[0].send(SHAPES, 1, num_steps=5, num_images=2).all()
+    assert steps == [{"step": [step], "num_steps": [5]} for step in range(1, 6)]
+    assert (len(last["images"]), last["size"], set(last)) == (2, [SIZE, SIZE], {"images", "size", "stages"})
+    (stage,) = json.loads(last["stages"][0])
+    assert stage["model"] == UNET
+    assert stage["time_ms"] > 0
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_is_drawn_beside_it(streams: list[Stream]) -> None:
+    alone = streams[0].images(SHAPES, 5, num_steps=8, num_images=3, label="circle")
+    others = [streams[1 + at].send(SHAPES, 50 + at, num_steps=40, num_images=4, label="square") for at in range(3)]
+    beside = streams[4].images(SHAPES, 5, num_steps=8, num_images=3, label="circle")
+    for other in others:
+        other.all()
+    assert beside == alone
+    assert streams[5].images(SHAPES, 5, num_steps=8, label="circle") == alone[:1]
+    assert streams[6].images(SHAPES, 5, num_steps=8, num_images=16, label="circle")[:3] == alone
+    assert len(set(alone)) == 3
+    assert streams[7].images(SHAPES, 6, num_steps=8, label="circle") != alone[:1]
+
+
+def test_a_hybrid_draws_what_the_text_says_and_tells_both_stages(streams: list[Stream]) -> None:
+    *_, last = streams[0].send(PAINTER, 3, b"a seven", num_steps=4).all()
+    assert [stage["model"] for stage in json.loads(last["stages"][0])] == [ENCODER, UNET]
+    assert streams[1].images(PAINTER, 3, b"a seven", num_steps=4) == last["images"]
+    assert streams[2].images(PAINTER, 3, b"zero", num_steps=4) != last["images"]
+
+
+@pytest.mark.parametrize(
+    ("model", "seed", "text", "parameters", "said"),
+    [
+        (SHAPES, -1, None, {}, "seed must be 0 or more"),
+        (SHAPES, 0, None, {"num_steps": 0}, "num_steps must be an integer from 1 to 100"),
+        (SHAPES, 0, None, {"num_steps": 51}, "num_steps must be 1 to 50"),
+        (SHAPES, 0, None, {"label": "star"}, "label 'star' is not one of this model's: its labels are circle, square"),
+        (SHAPES, 0, None, {"sampler": "ddpm"}, "unknown parameter 'sampler'"),
+        (PAINTER, 0, b"", {}, "text_input is empty"),
+        (PAINTER, 0, b"one one one one one one one", {}, "7 tokens; the model reads at most 6"),
+        (PAINTER, 0, b"one", {"label": "circle"}, "it has none"),
+    ],
+)
+def test_a_request_that_cannot_be_drawn_is_refused(
+    streams: list[Stream], model: str, seed: int, text: bytes | None, parameters: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InferenceServerException, match=said):
+        streams[0].send(model, seed, text, **parameters).all()
+
+
+def test_what_does_not_fit_the_queue_is_refused(streams: list[Stream]) -> None:
+    first = streams[0].send(NARROW, 1, num_steps=50, num_images=16)
+    first.next()
+    waiting = streams[1].send(NARROW, 2, num_steps=1)
+    with pytest.raises(InferenceServerException, match="Exceeds maximum queue size: 2 drawings"):
+        _until_refused(streams[2:])
+    first.client.stop_stream(cancel_requests=True)
+    assert waiting.all()[-1]["images"]
+
+
+def _until_refused(streams: list[Stream]) -> None:
+    """What is sent later may arrive earlier."""
+    for stream in streams:
+        stream.send(NARROW, 3, num_steps=1)
+    for stream in streams:
+        stream.next()
+
+
+def test_a_caller_who_leaves_frees_the_thread_within_a_step(server: RunningTriton, streams: list[Stream]) -> None:
+    before = measured(server, NARROW)
+    leaving = streams[0].send(NARROW, 1, num_steps=50, num_images=16)
+    leaving.next()
+    leaving.client.stop_stream(cancel_requests=True)
+
+    assert streams[1].images(NARROW, 2, num_steps=1)
+
+    after = measured(server, NARROW)
+    assert after["cancelled"] - before["cancelled"] == 1
+    assert after["busy"] == after["waiting"] == 0
+    assert after["steps"] - before["steps"] < 50 * 16 / 2
+
+
+def measured(server: RunningTriton, model: str) -> dict[str, float]:
+    """The backend's numbers, once no drawing is under way."""
+    for _ in range(100):
+        with urlopen(server.metrics_url) as page:
+            text = page.read().decode()
+        found = re.findall(rf'^diffusion_(\w+){{[^}}]*model="{model}"[^}}]*}} (\S+)$', text, re.MULTILINE)
+        numbers = {name: float(value) for name, value in found}
+        if numbers.get("busy", 0) == 0:
+            break
+        time.sleep(0.02)
+    return {"cancelled": 0, "busy": 0, "waiting": 0, "steps": 0} | numbers
+
+
+def test_a_part_that_is_not_loaded_is_named_and_drawing_goes_on_once_it_is_back(
+    server: RunningTriton, streams: list[Stream]
+) -> None:
+    write_unet(server.repository / "other-unet")
+    write_diffusion(server.repository / "other", "other-unet")
+    client = server.load("other")
+    with pytest.raises(InferenceServerException, match="the model 'other-unet', which this one calls, is not loaded"):
+        streams[0].images("other", 1, num_steps=1)
+    client.load_model("other-unet")
+    assert streams[1].images("other", 1, num_steps=1)
+    client.unload_model("other")
+    client.unload_model("other-unet")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"guidance": "much"}, "guidance must be a number from 0 to 20"), ({"labels": ["a"] * 2}, "different texts")],
+)
+def test_a_broken_model_says_what_is_wrong_when_it_is_loaded(
+    server: RunningTriton, change: dict[str, object], said: str
+) -> None:
+    name = "broken-" + next(iter(change))
+    write_facts(write_diffusion(server.repository / name, UNET), **change)
+    with pytest.raises(InferenceServerException, match=said):
+        server.load(name)
