@@ -23,6 +23,8 @@ from tritonplane_client.version import __version__
 DEFAULT_URL = "http://127.0.0.1:8000"
 URL_VARIABLE = "TRITONPLANE_URL"
 API_KEY_VARIABLE = "TRITONPLANE_API_KEY"
+CERTIFICATES_VARIABLE = "SSL_CERT_FILE"  # OpenSSL's own
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 WATCH_SILENCE_S = 45.0  # an event or a sign of life comes every 15 s
 T = TypeVar("T")
 
@@ -45,6 +47,8 @@ class Connection:
             "timeout": self.timeout_s,
             # A proxy from the environment cannot reach this machine's own loopback.
             "trust_env": not is_loopback(self.url),
+            # But SSL_CERT_FILE names whom to trust there too. Reading it takes 25 ms, so only for https.
+            "verify": httpx.create_ssl_context() if self.url.startswith("https:") else True,
         }
 
     def request_options(self, operation: Operation[Any]) -> dict[str, Any]:
@@ -69,7 +73,12 @@ class Connection:
     def explain(self, error: httpx.RequestError) -> TritonplaneError:
         """What a failure of the network means, in a sentence for the one who reads it."""
         failure: TritonplaneError
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        if _UNTRUSTED in str(error):
+            failure = ConnectionFailed(
+                f"the certificate of {self.url} is not to be trusted; name the file of who signed it in"
+                f" {CERTIFICATES_VARIABLE} [{error}]"
+            )
+        elif isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             failure = ConnectionFailed(
                 f"no tritonplane server answers at {self.url}; start one with `tritonplane serve`"
                 f" or say where it is ({URL_VARIABLE}) [{error or type(error).__name__}]"

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from control_plane.edge.http.sockets.wire import FRAME_BYTES_MAX, PING_S, SocketWire
 from control_plane.edge.http.wire import OneWrite
+from control_plane.edge.tls import Tls
 
 BACKLOG = 4096
 FAREWELL_S = 2.0  # how long requests that are cut short have to say so
@@ -38,7 +39,8 @@ class HttpServer(uvicorn.Server):
     uvicorn raises a caught signal again when it has stopped, and the rest of the process would never stop cleanly.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tls: Tls | None = None) -> None:
+        context = None if tls is None else tls.context
         config = uvicorn.Config(
             app,
             http=OneWrite,
@@ -54,6 +56,7 @@ class HttpServer(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=_CLOSING_S,
+            ssl_context_factory=None if context is None else lambda _config, _default: context,
         )
         super().__init__(config)
 
