@@ -13,13 +13,14 @@ from control_plane.ports.conversion import (
     Report,
 )
 from control_plane.ports.jobs import Durability, Step, Steps, Workflow, Workspaces
-from control_plane.ports.machine import Clock, Credentials, Gpu
+from control_plane.ports.machine import Clock, Credentials, Gpu, LineLog
 from control_plane.ports.optimization import Profile, Profiler, ProfileRequest, ScratchTriton, ScratchTritons
 from control_plane.ports.repository import ExportShelf, ModelRepository, OnnxInspector, OnnxModel, Publication
 from control_plane.ports.serving import Triton, TritonControl, TritonServer
-from control_plane.ports.state import Database, Events, JobStore, KeyStore, MetricStore, ModelStore
+from control_plane.ports.state import AnswerStore, Database, Events, JobStore, KeyStore, MetricStore, ModelStore
 
 __all__ = [
+    "AnswerStore",
     "CandidatePlan",
     "Clock",
     "Conversion",
@@ -34,6 +35,7 @@ __all__ = [
     "JobStore",
     "KeyStore",
     "LevelPlan",
+    "LineLog",
     "MetricStore",
     "ModelRepository",
     "ModelStore",

@@ -1,9 +1,10 @@
-"""What the services need of the machine: time, its GPU, cryptography."""
+"""What the services need of the machine: time, its GPU, cryptography, files for operators."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from control_plane.domain.access import Claims, Principal
 
@@ -35,3 +36,13 @@ class Credentials(Protocol):
 class Gpu(Protocol):
     def utilization_percent(self) -> float:
         """How busy the GPUs are; exactly 0 without one. Raises Unsupported where they cannot be asked."""
+
+
+class LineLog(Protocol):
+    """A file of JSON lines for operators."""
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Never waits for long, and never fails."""
+
+    def last(self, count: int) -> list[Mapping[str, Any]]:
+        """The newest lines, oldest first. Reads the file."""

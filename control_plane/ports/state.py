@@ -8,6 +8,7 @@ from typing import Protocol
 
 from control_plane.domain.access import ApiKey
 from control_plane.domain.events import Event, EventFilter, NewEvent
+from control_plane.domain.idempotency import KeptAnswer
 from control_plane.domain.jobs import Job, JobFilter
 from control_plane.domain.models import ModelRecord
 from control_plane.domain.paging import Page, Paged
@@ -50,6 +51,18 @@ class KeyStore(Protocol):
 
     async def delete(self, key_id: str) -> bool:
         """Whether there was such a key."""
+
+
+class AnswerStore(Protocol):
+    """Answers that are given again for an idempotency key. Every method is one transaction."""
+
+    async def get(self, scope: str) -> KeptAnswer | None: ...
+
+    async def keep(self, kept: KeptAnswer) -> None:
+        """In place of what was kept for its scope before."""
+
+    async def delete_kept(self, before: datetime) -> None:
+        """Forget what was kept until then."""
 
 
 class MetricStore(Protocol):

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from control_plane.domain.access import ApiKey
 from control_plane.domain.errors import Conflict, DomainError, ModelNotFound
+from control_plane.domain.idempotency import KeptAnswer
 from control_plane.domain.models import ModelRecord
 from control_plane.domain.rollups import Kept, Rollup, Work, minute_of
 
@@ -88,3 +89,22 @@ class InMemoryMetricStore:
                 if of_model == model and revision in (None, number) and at_s in span:
                     total.add(work)
         return total
+
+
+class InMemoryAnswerStore:
+    """`failure`: what keeping raises."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, KeptAnswer] = {}
+        self.failure: DomainError | None = None
+
+    async def get(self, scope: str) -> KeptAnswer | None:
+        return self._kept.get(scope)
+
+    async def keep(self, kept: KeptAnswer) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self._kept[kept.asked.scope] = kept
+
+    async def delete_kept(self, before: datetime) -> None:
+        self._kept = {scope: kept for scope, kept in self._kept.items() if kept.kept_at > before}

@@ -1,5 +1,6 @@
 """What survives a restart: the database and the directory it lies in."""
 
+from control_plane.gateways.state.answers import SqlAnswerStore
 from control_plane.gateways.state.database import SqlDatabase, open_database
 from control_plane.gateways.state.directory import StateDirectory, claim_state_directory
 from control_plane.gateways.state.keys import SqlKeyStore
@@ -7,6 +8,7 @@ from control_plane.gateways.state.metrics import SqlMetricStore
 from control_plane.gateways.state.models import SqlModelStore
 
 __all__ = [
+    "SqlAnswerStore",
     "SqlDatabase",
     "SqlKeyStore",
     "SqlMetricStore",

@@ -146,3 +146,16 @@ metric_rollups = Table(
     Column("durations", LargeBinary, nullable=False),
 )
 Index("ix_metric_rollups_starts_at_s", metric_rollups.c.resolution_s, metric_rollups.c.starts_at_s)
+
+# `scope` and `fingerprint` are hashes: neither keys of callers nor what they asked can be read here.
+kept_answers = Table(
+    "kept_answers",
+    metadata,
+    Column("scope", String(64), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("media_type", String(100), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("kept_at", UtcDateTime, nullable=False),
+)
+Index("ix_kept_answers_kept_at", kept_answers.c.kept_at)

@@ -83,7 +83,7 @@ def test_a_start_without_anything_to_migrate_does_not_even_import_alembic(tmp_pa
 async def test_a_database_of_a_newer_version_is_refused_in_one_sentence(url: str) -> None:
     async with open_database(url) as database, database.writing() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = 'r9999'"))
-    with pytest.raises(Conflict, match=r"newer version of tritonplane .*'r9999'.*'r0003'"):
+    with pytest.raises(Conflict, match=r"newer version of tritonplane .*'r9999'.*'r0004'"):
         async with open_database(url):
             pass
 

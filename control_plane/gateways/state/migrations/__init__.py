@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, inspect, text
 
-HEAD = "r0003"
+HEAD = "r0004"
 
 
 def to_head(connection: Connection) -> None:
