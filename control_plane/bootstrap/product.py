@@ -18,6 +18,8 @@ from control_plane.bootstrap.work import Place, Shop, make_work
 from control_plane.domain.errors import TimedOut
 from control_plane.gateways.clock import SystemClock
 from control_plane.gateways.gpu import NoGpu, NvidiaGpu
+from control_plane.gateways.line_files import LineFile, open_buffered_lines
+from control_plane.gateways.state.answers import SqlAnswerStore
 from control_plane.gateways.state.database import open_database
 from control_plane.gateways.state.directory import claim_state_directory
 from control_plane.gateways.state.events import open_events
@@ -26,9 +28,13 @@ from control_plane.gateways.state.metrics import SqlMetricStore
 from control_plane.gateways.state.models import SqlModelStore
 from control_plane.gateways.triton.external import ExternalTriton
 from control_plane.gateways.triton.supervisor import Supervisor
+from control_plane.ports import LineLog
+from control_plane.services.audit import Audit
+from control_plane.services.audited import audited
 from control_plane.services.catalog import Catalog
 from control_plane.services.drawing import Drawings
 from control_plane.services.health import HealthService
+from control_plane.services.idempotency import Idempotency
 from control_plane.services.inference import InferenceService
 from control_plane.services.loading import Loader
 from control_plane.services.metering import Meter
@@ -42,16 +48,18 @@ from control_plane.services.serving import Serving
 from control_plane.settings import Settings
 
 PROBE_INTERVAL_S = 10.0
+AUDIT_FILE, ACCESS_FILE = "audit.log", "access.log"
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """An open server without its wire. `admin_key` is set when it was made just now."""
+    """An open server without its wire. `admin_key` is set when it was made just now, `access_log` if one is wanted."""
 
     services: Services
     state_dir: Path
     triton: Supervisor | ExternalTriton
     admin_key: str | None
+    access_log: LineLog | None = None
 
     @property
     def key_file(self) -> Path:
@@ -103,7 +111,8 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         monitoring = Monitoring(meter, catalog, triton.control, SqlMetricStore(database), clock, usage)
         shop = Shop(catalog, models, publisher, repository)
         work = make_work(Place(settings, state.path, clock, gpu), shop, SqlJobStore(database, events), events)
-        jobs, exports = work.jobs, work.exports
+        jobs, exports, idempotency = work.jobs, work.exports, Idempotency(SqlAnswerStore(database), clock)
+        audit, lines = Audit(LineFile(state.path / AUDIT_FILE), clock), await _access_log(opened, settings, state.path)
 
         await take_stock(models, jobs, exports, work.scratch)
         catalog.tell = events.publish
@@ -112,7 +121,14 @@ async def open_product(settings: Settings) -> AsyncIterator[Product]:
         for close in (monitoring.close, triton.close, work.durability.close):
             opened.push_async_callback(close)
         keep(opened, reconciler.watch(PROBE_INTERVAL_S), monitoring.watch())
-        keep(opened, open_jobs(jobs, triton), forget_daily(jobs, events, exports), end_watches(health, events))
+        keep(opened, open_jobs(jobs, triton), end_watches(health, events))
+        keep(opened, forget_daily(jobs, events, exports, idempotency))
         asked = access, models, catalog, inference, health, jobs, work.imports, exports, events, monitoring
-        services = Services(*asked, work.optimizations, drawings)
-        yield Product(services, state.path, triton, admin_key)
+        services = Services(*asked, work.optimizations, drawings, idempotency, audit)
+        yield Product(audited(services), state.path, triton, admin_key, lines)
+
+
+async def _access_log(opened: AsyncExitStack, settings: Settings, state_dir: Path) -> LineLog | None:
+    if not settings.access_log:
+        return None
+    return await opened.enter_async_context(open_buffered_lines(state_dir / ACCESS_FILE))

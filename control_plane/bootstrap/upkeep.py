@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
@@ -17,6 +18,7 @@ from control_plane.gateways.triton.supervisor import Supervisor
 from control_plane.services.catalog import Catalog
 from control_plane.services.exports import Exports
 from control_plane.services.health import HealthService
+from control_plane.services.idempotency import Idempotency
 from control_plane.services.jobs import JobService
 from control_plane.services.loading import Loader
 from control_plane.services.models import Models
@@ -61,15 +63,21 @@ def _on_model_died(catalog: Catalog, reconciler: Reconciler) -> Callable[[str], 
 
 
 async def _publish_shipped(models: Models, loader: Loader, catalog: Catalog) -> None:
-    """The models in the box become revision 1 on first start, and are to be loaded."""
-    for source in sorted(SHIPPED_MODELS.iterdir()):
-        if source.name.startswith("tritonplane-") or catalog.record(source.name) is not None:
+    """The models in the box become revision 1 on first start, and are to be loaded; parts with their pipelines."""
+    sources = [source for source in SHIPPED_MODELS.iterdir() if not source.name.startswith("tritonplane-")]
+    for source in sorted(sources, key=lambda source: (not _is_internal(source), source.name)):  # parts first
+        if catalog.record(source.name) is not None:
             continue
         try:
             revision = await models.add(NewRevision(source.name, source, "shipped", is_builtin=True))
-            await loader.desire(revision, wanted=True)
+            if not revision.description.is_internal:
+                await loader.desire(revision, wanted=True)
         except DomainError:
             log.exception("a model in the box could not be published", extra={"model": source.name})
+
+
+def _is_internal(source: Path) -> bool:
+    return json.loads((source / "tritonplane.json").read_bytes()).get("internal") is True
 
 
 async def take_stock(models: Models, jobs: JobService, exports: Exports, scratch: LocalScratchTritons) -> None:
@@ -87,13 +95,14 @@ async def open_jobs(jobs: JobService, triton: Supervisor | ExternalTriton) -> No
         await asyncio.sleep(REOPEN_S)
 
 
-async def forget_daily(jobs: JobService, events: SqlEvents, exports: Exports) -> None:
+async def forget_daily(jobs: JobService, events: SqlEvents, exports: Exports, idempotency: Idempotency) -> None:
     while True:
         await asyncio.sleep(DAY_S)
         try:
             await jobs.forget_old()
             await events.forget_old()
             await exports.sweep()
+            await idempotency.forget_old()
         except DomainError as error:
             log.error("what is old is not forgotten", extra={"reason": error.message})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from control_plane.domain.errors import DomainError
@@ -62,6 +62,10 @@ class HealthService:
     @property
     def is_stopping(self) -> bool:
         return self.stopping.is_set()
+
+    @property
+    def started_at(self) -> datetime:
+        return datetime.fromtimestamp(self._started_s, UTC)
 
     def uptime_s(self) -> float:
         return self._clock.seconds() - self._started_s

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from control_plane.ports import Events
 from control_plane.services.access import Access
+from control_plane.services.audit import Audit
 from control_plane.services.catalog import Catalog
 from control_plane.services.drawing import Drawings
 from control_plane.services.exports import Exports
 from control_plane.services.health import HealthService
+from control_plane.services.idempotency import Idempotency
 from control_plane.services.imports import Imports
 from control_plane.services.inference import InferenceService
 from control_plane.services.jobs import JobService
@@ -32,3 +34,5 @@ class Services:
     monitoring: Monitoring
     optimizations: Optimizations
     drawings: Drawings
+    idempotency: Idempotency
+    audit: Audit

@@ -14,10 +14,13 @@ from control_plane.domain.references import STABLE
 from control_plane.gateways.credentials import JwtConfig, LocalCredentials
 from control_plane.gateways.gpu import NoGpu
 from control_plane.services.access import Access
+from control_plane.services.audit import Audit
+from control_plane.services.audited import audited
 from control_plane.services.catalog import Catalog
 from control_plane.services.drawing import Drawings
 from control_plane.services.exports import Exports
 from control_plane.services.health import HealthService
+from control_plane.services.idempotency import Idempotency
 from control_plane.services.imports import Imports
 from control_plane.services.inference import InferenceService
 from control_plane.services.jobs import JobService
@@ -36,9 +39,10 @@ from tests.doubles.converter import InMemoryConverter
 from tests.doubles.durability import InMemoryDurability
 from tests.doubles.exports import TemporaryExports
 from tests.doubles.jobs import InMemoryEvents, InMemoryJobStore, TemporaryWorkspaces
+from tests.doubles.lines import InMemoryLines
 from tests.doubles.optimizations import StubOptimizing
 from tests.doubles.repository import CREATED_AT, InMemoryRepository
-from tests.doubles.stores import InMemoryKeyStore, InMemoryMetricStore, InMemoryModelStore
+from tests.doubles.stores import InMemoryAnswerStore, InMemoryKeyStore, InMemoryMetricStore, InMemoryModelStore
 from tests.doubles.triton import InMemoryTriton, InMemoryTritonServer
 
 JWT_SECRET = "a secret that only the tests know, long enough"
@@ -85,6 +89,8 @@ class World:
     events: InMemoryEvents
     workspaces: TemporaryWorkspaces
     converter: InMemoryConverter
+    answers: InMemoryAnswerStore
+    audit: InMemoryLines
 
     def token(self, role: Role, subject: str = "somebody") -> str:
         return self.credentials.sign(Claims(subject, role, self.clock.seconds() + 10**9))
@@ -128,6 +134,7 @@ async def make_world(
     meter = Meter(clock.seconds)
     serving = Serving(catalog, models, reconciler, meter, auto_load=auto_load)
     inference = InferenceService(triton, serving)
+    answers, audit = InMemoryAnswerStore(), InMemoryLines()
     services = Services(
         access=Access(credentials, keys, clock, anonymous_role, user_can_manage=user_can_manage),
         models=models,
@@ -141,9 +148,24 @@ async def make_world(
         monitoring=Monitoring(meter, catalog, triton, metrics, clock, NoGpu()),
         optimizations=Optimizations(jobs, catalog, publisher, converter, workspaces, import_root),
         drawings=Drawings(triton, serving),
+        idempotency=Idempotency(answers, clock),
+        audit=Audit(audit, clock),
     )
     return World(
-        services, triton, server, database, clock, credentials, keys, store, metrics, events, workspaces, converter
+        audited(services),
+        triton,
+        server,
+        database,
+        clock,
+        credentials,
+        keys,
+        store,
+        metrics,
+        events,
+        workspaces,
+        converter,
+        answers,
+        audit,
     )
 
 

@@ -1,0 +1,107 @@
+"""The audit log (C-AUDIT-01): every management verb by every API, who did it, and how it went; never a secret."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from control_plane.domain.errors import EngineFailed
+from tests.contract.conftest import ServeHttp
+from tests.contract.served import Served
+
+CHANGED = ("verb", "object", "result", "who", "role", "door")
+OPTIMIZE = {"model_id": "coder", "optimization_level": "basic"}
+
+
+def told(http: Served) -> list[tuple[Any, ...]]:
+    return [tuple(line[name] for name in CHANGED) for line in http.world.audit.written]
+
+
+async def test_c_audit_01_each_verb_over_rest_leaves_a_line(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    http.world.audit.written.clear()
+    send, admin = http.client.request, {**http.admin, "X-Request-ID": "mine-1"}
+    await send("DELETE", "/models/coder", headers=admin)
+    await send("POST", "/native/v1/models/coder/load", headers=admin)
+    made = (await send("POST", "/optimize", json=OPTIMIZE, headers=admin)).json()["optimization_id"]
+    await send("POST", f"/optimize/{made}/cancel", headers=admin)
+    await send("POST", "/native/v1/models/coder/exports?export_format=triton", headers=admin)
+    await send("DELETE", "/models/coder?purge=true", headers=admin)
+    by = ("somebody", "admin", "http")
+    assert told(http) == [
+        ("model.unload", "coder", "OK", *by),
+        ("model.load", "coder", "OK", *by),
+        ("model.optimize", "coder", "OK", *by),
+        ("job.cancel", made, http.world.audit.written[3]["result"], *by),
+        ("model.export", "coder", "OK", *by),
+        ("model.purge", "coder", "CONFLICT", *by),  # it is in the box
+    ]
+    assert {line["request_id"] for line in http.world.audit.written} == {"mine-1"}
+    assert http.world.audit.written[1]["revision"] == "coder:1"
+    assert http.world.audit.written[2]["job_id"] == made
+    assert http.world.audit.written[0]["at"] == http.world.clock.now()
+
+
+async def test_c_audit_01_a_failure_and_a_refusal_are_told_with_their_code(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    await http.world.services.models.unload("coder")
+    http.world.audit.written.clear()
+    http.world.triton.refusals["coder--r1"] = EngineFailed("out of memory")
+    await http.client.post("/native/v1/models/coder/load", headers=http.admin)
+    await http.client.post("/native/v1/models/absent/load", headers=http.admin)
+    await http.client.post("/native/v1/models/coder/load", headers=http.viewer)
+    await http.client.get("/auth/keys", headers=http.viewer)  # refused too, but it would have changed nothing
+    assert told(http) == [
+        ("model.load", "coder", "PROCESSING_FAILED", "somebody", "admin", "http"),
+        ("model.load", "absent", "MODEL_NOT_FOUND", "somebody", "admin", "http"),
+        ("request.refused", "POST /native/v1/models/coder/load", "FORBIDDEN", "somebody", "viewer", "http"),
+    ]
+
+
+async def test_c_audit_01_keys_and_tokens_for_others_are_told_without_their_secrets(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    http.world.audit.written.clear()
+    made = (await http.client.post("/auth/keys", json={"name": "ci", "role": "user"}, headers=http.admin)).json()
+    given = (await http.client.post("/auth/token", json={"sub": "alice"}, headers=http.admin)).json()
+    await http.client.post("/auth/token", headers={"X-API-Key": made["api_key"]})  # his own
+    await http.client.delete(f"/auth/keys/{made['key_id']}", headers=http.admin)
+    verbs = [(line["verb"], line["object"], line["result"]) for line in http.world.audit.written]
+    assert verbs == [
+        ("key.create", "ci", "OK"),
+        ("token.issue", "alice", "OK"),
+        ("key.delete", made["key_id"], "OK"),
+    ]
+    assert http.world.audit.written[0]["key_id"] == made["key_id"]
+    written = json.dumps(http.world.audit.written, default=str)
+    assert made["api_key"] not in written
+    assert given["access_token"] not in written
+
+
+async def test_c_audit_01_a_replayed_answer_is_no_second_deed(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    http.world.audit.written.clear()
+    for _ in range(2):
+        headers = {**http.admin, "Idempotency-Key": "once"}
+        assert (await http.client.post("/optimize", json=OPTIMIZE, headers=headers)).status_code == 200
+    assert [line["verb"] for line in http.world.audit.written] == ["model.optimize"]
+
+
+async def test_c_audit_01_an_inference_leaves_no_line(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    http.world.audit.written.clear()
+    ask = {"model_id": "coder", "input_data": {"text": "a b"}}
+    assert (await http.client.post("/inference", json=ask, headers=http.user)).status_code == 200
+    assert http.world.audit.written == []
+
+
+async def test_c_audit_01_an_admin_reads_the_newest_lines_first(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    http.world.audit.written.clear()
+    await http.client.delete("/models/coder", headers=http.admin)
+    await http.client.post("/native/v1/models/coder/load", headers=http.admin)
+    for limit, verbs in ((1, ["model.load"]), (100, ["model.load", "model.unload"])):
+        lines = (await http.client.get("/admin/audit", params={"limit": limit}, headers=http.admin)).json()
+        assert [line["verb"] for line in lines] == verbs
+    assert lines[0]["at"] == "2026-11-21T12:00:00.000Z"
+    assert (await http.client.get("/admin/audit", headers=http.user)).status_code == 403
+    assert (await http.client.get("/admin/audit?limit=0", headers=http.admin)).status_code == 400
