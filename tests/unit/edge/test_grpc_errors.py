@@ -8,11 +8,13 @@ import pytest
 from grpc import StatusCode
 
 from control_plane.domain import errors
-from control_plane.domain.access import Role
+from control_plane.domain.access import Principal, Role
 from control_plane.domain.errors import DomainError, InvalidRequest, ModelNotFound, RateLimited, Unavailable
 from control_plane.edge.grpc.errors import MESSAGE_BYTES_MAX, STATUSES, message_of, trailers_of
-from control_plane.edge.grpc.interceptor import Doorkeeper
+from control_plane.edge.grpc.interceptor import Doorkeeper, Rules
 from control_plane.edge.http import failures
+from control_plane.services.audit import Actor
+from tests.doubles.quotas import unlimited
 from tests.doubles.services import make_world
 
 
@@ -74,12 +76,17 @@ def test_a_long_message_is_cut_to_what_trailers_hold(letter: str) -> None:
 
 async def test_a_method_without_a_row_needs_the_highest_role() -> None:
     world = await make_world()
-    doorkeeper = Doorkeeper(world.services.access, world.services.health, {"/known": None})
-    assert await doorkeeper._admit("/known", {}) is None
+    services, rules = world.services, Rules({"/known": None})
+    doorkeeper = Doorkeeper(services.access, services.health, unlimited(), rules, services.audit)
+
+    async def admit(method: str, **metadata: str) -> Principal | None:
+        return await doorkeeper._admit(Actor(None, "r-1", "grpc", method), metadata, "ipv4:127.0.0.1:5")
+
+    assert await admit("/known") is None
     with pytest.raises(errors.NotAuthenticated):
-        await doorkeeper._admit("/forgotten", {})
+        await admit("/forgotten")
     with pytest.raises(errors.NotPermitted):
-        await doorkeeper._admit("/forgotten", {"authorization": f"Bearer {world.token(Role.USER)}"})
-    admin = await doorkeeper._admit("/forgotten", {"authorization": f"Bearer {world.token(Role.ADMIN)}"})
+        await admit("/forgotten", authorization=f"Bearer {world.token(Role.USER)}")
+    admin = await admit("/forgotten", authorization=f"Bearer {world.token(Role.ADMIN)}")
     assert admin is not None
     assert admin.role is Role.ADMIN
