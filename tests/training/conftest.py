@@ -1,4 +1,4 @@
-"""Text that needs no standard library, and the model that ships; collected only where torch is installed."""
+"""Text that needs no standard library, and the models that ship; collected only where torch is installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from training.tokenizer import train_tokenizer
 collect_ignore_glob = [] if find_spec("torch") else ["test_*.py"]
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ROOT / "model_repository" / "stdlib-coder"
+MODELS = ROOT / "model_repository"
+SHIPPED = MODELS / "stdlib-coder"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,6 +36,11 @@ def files() -> list[SourceFile]:
 @pytest.fixture(scope="session")
 def tokenizer(files: list[SourceFile]) -> Tokenizer:
     return train_tokenizer((file.text for file in files), vocab_size=512)
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    return MODELS
 
 
 @pytest.fixture(scope="session")
