@@ -77,7 +77,8 @@ async def _publish_shipped(models: Models, loader: Loader, catalog: Catalog) -> 
 
 
 def _is_internal(source: Path) -> bool:
-    return json.loads((source / "tritonplane.json").read_bytes()).get("internal") is True
+    manifest = source / "tritonplane.json"
+    return manifest.is_file() and json.loads(manifest.read_bytes()).get("internal") is True
 
 
 async def take_stock(models: Models, jobs: JobService, exports: Exports, scratch: LocalScratchTritons) -> None:

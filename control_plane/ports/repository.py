@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,7 @@ class Publication:
 
     `is_own`: its files are on the repository's file system, checked and ours, and are linked; else they are received.
     `conversion`: how they were made, for the manifest. `settings` change the configuration that it would have.
+    `find_part`: the revision that a pipeline's reference means. `is_builtin`: it ships, and may call itself internal.
     """
 
     model: str
@@ -29,6 +30,8 @@ class Publication:
     conversion: JsonObject | None = None
     is_own: bool = False
     settings: LoadOptions | None = None
+    find_part: Callable[[str], Revision] | None = None
+    is_builtin: bool = False
 
 
 class ModelRepository(Protocol):

@@ -68,6 +68,11 @@ class Catalog:
         status = self._statuses.get(name, {}).get(number)
         return status.revision if status else None
 
+    def by_directory(self, directory: str) -> Revision | None:
+        """The revision that Triton knows by that name."""
+        statuses = (status for revisions in self._statuses.values() for status in revisions.values())
+        return next((status.revision for status in statuses if status.revision.directory == directory), None)
+
     def numbers(self, name: str) -> Sequence[int]:
         """The revisions of a model, in rising order."""
         return sorted(self._statuses.get(name, ()))

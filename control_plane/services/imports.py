@@ -245,7 +245,14 @@ def _only_file(folder: Path) -> Path:
 
 def _description(value: object) -> Description:
     fields = _object(value)
-    return Description(**{**fields, "kind": ModelKind(fields["kind"]), "tasks": tuple(fields["tasks"])})
+    return Description(
+        **{
+            **fields,
+            "kind": ModelKind(fields["kind"]),
+            "tasks": tuple(fields["tasks"]),
+            "classes": tuple(fields.get("classes", ())),
+        }
+    )
 
 
 def _object(value: object) -> dict[str, Any]:

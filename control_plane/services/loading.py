@@ -13,6 +13,7 @@ from control_plane.domain.errors import DomainError, EngineFailed, TimedOut
 from control_plane.domain.models import Health, HealthStatus, ModelState, Revision, RevisionStatus
 from control_plane.ports import Clock, ModelStore, TritonControl
 from control_plane.services.catalog import Catalog
+from control_plane.services.pipelines import is_called, parts_of, pipelines_of
 from control_plane.services.probing import Prober
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,11 @@ DEAD_UNLOAD_TIMEOUT_S = 20.0  # nothing in flight will ever finish
 
 
 class Loader:
-    """Callers hold the model's lock (`lock`) while they change it."""
+    """Callers hold the model's lock (`lock`) while they change it.
+
+    A pipeline's parts are loaded before it and unloaded after it, unless somebody else wants them; their models' locks
+    are taken while the pipeline's is held, and never the other way round.
+    """
 
     def __init__(
         self,
@@ -46,11 +51,16 @@ class Loader:
         return lock
 
     async def load(self, revision: Revision, timeout_s: float) -> RevisionStatus:
-        """Returns once the revision answers a probe. Raises TimedOut, Unavailable, EngineFailed with the reason."""
+        """Returns once the revision, its parts before it, answers a probe.
+
+        Raises: TimedOut, Unavailable, EngineFailed with the reason.
+        """
         started = monotonic()
         is_dead = self._catalog.status(revision.model, revision.number).state is ModelState.DEAD
         self.mark(revision, ModelState.LOADING)
         try:
+            for part in parts_of(self._catalog, revision):
+                await self._load_part(part, timeout_s)
             if is_dead:  # Triton never restarts a dead process, and a load alone is a no-op to it
                 await self._control.unload(revision.directory, DEAD_UNLOAD_TIMEOUT_S)
             async with self._slots:
@@ -80,7 +90,9 @@ class Loader:
             self.mark(revision, before.state, health=before.health, last_error=before.last_error)
             raise
         log.info("model unloaded", extra={"model": revision.model, "revision": revision.number})
-        return self.mark(revision, ModelState.UNLOADED)
+        status = self.mark(revision, ModelState.UNLOADED)
+        await self._release_parts(revision)
+        return status
 
     async def desire(self, revision: Revision, *, wanted: bool) -> None:
         """Whether the revision is to be loaded again whenever Triton starts."""
@@ -91,8 +103,9 @@ class Loader:
             self._catalog.put_record(replace(record, desired=desired))
 
     def is_desired(self, revision: Revision) -> bool:
-        record = self._catalog.record(revision.model)
-        return record is not None and revision.number in record.desired
+        """Whether it is to be loaded, for itself or as a part of what is."""
+        users = [status.revision for status in pipelines_of(self._catalog, revision)]
+        return any(self._is_desired_itself(one) for one in (revision, *users))
 
     def mark(
         self, revision: Revision, state: ModelState, *, health: Health | None = None, last_error: str | None = None
@@ -103,6 +116,39 @@ class Loader:
         return self._catalog.mark(
             revision, state, self._clock.now(), health=health, last_error=last_error, memory_bytes=memory
         )
+
+    def _is_desired_itself(self, revision: Revision) -> bool:
+        record = self._catalog.record(revision.model)
+        return record is not None and revision.number in record.desired
+
+    async def _load_part(self, part: Revision, timeout_s: float) -> None:
+        async with self.lock(part.model):
+            status = self._catalog.find(part)
+            if status is None:
+                raise EngineFailed(f"its part {part.model}:{part.number} was purged meanwhile")
+            if status.state.serves:
+                return
+            try:
+                await self.load(part, timeout_s)
+            except DomainError as error:
+                error.message = f"its part {part.model}:{part.number} could not be loaded: {error.message}"
+                raise
+
+    async def _release_parts(self, pipeline: Revision) -> None:
+        """Unload the parts that were loaded for this pipeline only."""
+        for directory in pipeline.parts:
+            part = self._catalog.by_directory(directory)
+            if part is None:
+                continue
+            async with self.lock(part.model):
+                status = self._catalog.find(part)
+                is_called_still = any(map(is_called, pipelines_of(self._catalog, part)))
+                if status is None or not status.state.serves or is_called_still or self.is_desired(part):
+                    continue
+                try:
+                    await self.unload(part)
+                except DomainError as error:  # the pipeline is unloaded all the same
+                    log.warning("a part stays loaded", extra={"model": part.model, "reason": error.message})
 
     async def _probed(self, revision: Revision) -> Health:
         health = await self._prober.probe(revision)

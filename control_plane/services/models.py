@@ -16,14 +16,15 @@ from control_plane.domain.references import STABLE
 from control_plane.ports import Clock, ModelRepository, ModelStore, TritonServer
 from control_plane.services.catalog import Catalog
 from control_plane.services.loading import Loader
+from control_plane.services.pipelines import require_unused
 from control_plane.services.publishing import PRODUCT, NewRevision, Publisher, new_record
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 # What a load may ask for, and the Triton backends that are meant.
 BACKENDS = {
-    "onnx": {"onnxruntime", "text_generation", "text_encoder"},
-    "python": {"python", "text_generation", "text_encoder"},
+    "onnx": {"onnxruntime", "text_generation", "text_encoder", "diffusion"},
+    "python": {"python", "text_generation", "text_encoder", "diffusion"},
     "tensorrt": {"tensorrt", "tensorrt_plan"},
 }
 
@@ -131,12 +132,16 @@ class Models:
             return status
 
     async def unload(self, reference: str) -> RevisionStatus:
-        """Requests in flight finish first. Unloading what is not loaded is fine. Raises ModelNotFound."""
+        """Requests in flight finish first. Unloading what is not loaded is fine.
+
+        Raises: ModelNotFound, Conflict for a part of a pipeline that is loaded.
+        """
         return await self._to_its_end(self._unload(reference))
 
     async def _unload(self, reference: str) -> RevisionStatus:
         async with self._locked(reference) as revision:
             self._publisher.require_own_repository("unload")
+            require_unused(self._catalog, revision, "unload", only_called=True)
             await self._loader.desire(revision, wanted=False)
             return await self._loader.unload(revision)
 
@@ -153,7 +158,10 @@ class Models:
         log.info("revision promoted", extra={"model": revision.model, "revision": revision.number})
 
     async def purge(self, name: str) -> None:
-        """Unload every revision and delete the model. Raises ModelNotFound, Conflict for a built-in one."""
+        """Unload every revision and delete the model.
+
+        Raises: ModelNotFound, Conflict for a built-in one, or a part of a pipeline, loaded or not.
+        """
         await self._to_its_end(self._purge(self._catalog.get(name).name))
         log.info("model purged", extra={"model": name})
 
@@ -164,6 +172,9 @@ class Models:
             if model.record.is_builtin:
                 raise Conflict(f"{name!r} ships with the product and cannot be purged; unload it instead")
             for status in model.revisions:
+                require_unused(self._catalog, status.revision, "purge", only_called=False)
+            for status in model.revisions:
+                await self._loader.desire(status.revision, wanted=False)
                 await self._loader.unload(status.revision)
             for status in model.revisions:  # none before all are out of Triton: an unload may take too long
                 await self._repository.delete(status.revision)

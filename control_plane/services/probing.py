@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from control_plane.domain.errors import DomainError, EngineCrashed, InvalidRequest, TimedOut, Unavailable
 from control_plane.domain.models import Health, HealthStatus, Revision, TensorSpec
-from control_plane.domain.tensors import BYTES, WIDTHS, Inference, Tensor, element_count, text_tensor
+from control_plane.domain.tensors import BYTES, WIDTHS, Inference, Tensor, element_count, pack, text_tensor
 from control_plane.ports import Clock, Triton
 
 # As long as a request of a caller may take: behind a slow one, the probe waits for its turn.
@@ -47,14 +47,24 @@ class Prober:
 
 
 def probe_request(revision: Revision) -> Inference | None:
-    """One greedy token of a text model; zeros (or empty texts) for a tensor model, free sizes set to 1."""
+    """One greedy token of a text model, one step of an image; zeros or empty texts for tensors, free sizes set to 1."""
     if revision.generates_text:
         parameters = (("max_tokens", 1), ("temperature", 0.0), ("stream", False))
         return Inference(revision.directory, (text_tensor("text_input", "a"),), PROBE_TIMEOUT_S, parameters=parameters)
+    if revision.draws_images:
+        return _image_request(revision)
     if revision.signature.is_decoupled:
         return None
     inputs = tuple(_zeros(spec) for spec in revision.signature.inputs)
     return Inference(revision.directory, inputs, PROBE_TIMEOUT_S, request_id="probe")
+
+
+def _image_request(revision: Revision) -> Inference:
+    inputs = [pack("seed", "INT64", (1,), [0])]
+    if revision.takes_prompt:
+        inputs.append(text_tensor("text_input", "a"))
+    parameters = (("num_steps", 1), ("stream", False))
+    return Inference(revision.directory, tuple(inputs), PROBE_TIMEOUT_S, parameters=parameters, request_id="probe")
 
 
 def _zeros(spec: TensorSpec) -> Tensor:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from control_plane.domain.errors import Conflict, Unsupported
+from control_plane.domain.errors import Conflict, InvalidRequest, Unsupported
 from control_plane.domain.jobs import JsonObject
 from control_plane.domain.models import Description, LoadOptions, ModelRecord, Revision
 from control_plane.domain.references import STABLE, check_new_name
 from control_plane.ports import Clock, ModelRepository, ModelStore, Publication, TritonServer
 from control_plane.services.catalog import Catalog
 from control_plane.services.loading import Loader
+from control_plane.services.pipelines import check_kind, find_part
 
 log = logging.getLogger(__name__)
 PRODUCT = "tritonplane"
@@ -85,8 +87,15 @@ class Publisher:
                 wanted.conversion,
                 is_own=wanted.is_own,
                 settings=wanted.settings,
+                find_part=partial(find_part, self._catalog, wanted.name),
+                is_builtin=wanted.is_builtin,
             )
             revision = await self._repository.publish(publication)
+            try:
+                check_kind(self._catalog, revision)
+            except InvalidRequest:
+                await self._repository.delete(revision)
+                raise
             await self._enter(revision, is_builtin=wanted.is_builtin)
         log.info("model imported", extra={"model": wanted.name, "revision": number})
         return revision

@@ -65,7 +65,10 @@ class Reconciler:
                 self._loader.mark(status.revision, ModelState.LOADING)
             elif status.state is not ModelState.FAILED:
                 self._loader.mark(status.revision, ModelState.UNLOADED)
-        await asyncio.gather(*(self._settle(status.revision, quarantined) for status in statuses))
+        revisions = [status.revision for status in statuses]
+        for are_pipelines in (False, True):  # parts first: what has failed is not tried once more for each pipeline
+            settled = (one for one in revisions if bool(one.parts) is are_pipelines)
+            await asyncio.gather(*(self._settle(one, quarantined) for one in settled))
 
     async def _settle(self, revision: Revision, quarantined: frozenset[str]) -> None:
         """Under the model's lock: what is asked for may have changed since Triton started."""
@@ -79,8 +82,17 @@ class Reconciler:
             elif revision.directory in quarantined:
                 reason = "quarantined: Triton crashed or hung when it was loaded"
                 self._loader.mark(revision, ModelState.FAILED, last_error=reason)
+            elif (fault := self._fault_of_parts(revision)) is not None:
+                self._loader.mark(revision, ModelState.FAILED, last_error=fault)
             else:
                 await self._reload(revision)
+
+    def _fault_of_parts(self, pipeline: Revision) -> str | None:
+        for status in self._catalog.statuses():
+            part = status.revision
+            if part.directory in pipeline.parts and status.state is ModelState.FAILED:
+                return f"its part {part.model}:{part.number} could not be loaded: {status.last_error}"
+        return None
 
     async def _reload(self, revision: Revision) -> None:
         try:

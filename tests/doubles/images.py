@@ -20,7 +20,7 @@ def draws(inference: Inference) -> bool:
 def steps_and_images(inference: Inference) -> Iterator[Prediction]:
     """The steps if they are asked for, then the images: of the same request, seed and options the same bytes."""
     options = dict(inference.parameters)
-    steps, count = int(options["num_steps"]), int(options["num_images"])
+    steps, count = int(options["num_steps"]), int(options.get("num_images", 1))
     if options["stream"]:
         for step in range(1, steps + 1):
             yield Prediction((pack("step", "INT32", (1,), [step]), pack("num_steps", "INT32", (1,), [steps])), False)

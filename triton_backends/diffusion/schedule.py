@@ -33,13 +33,14 @@ def steps(alphas_cumprod: Sequence[float], count: int) -> tuple[Step, ...]:
 
 def denoised(sample: Array, noise: Array, step: Step) -> Array:
     """The sample after a step, given the noise that the UNet sees in it. Shapes: all alike, FP32."""
-    image = (sample - _float(math.sqrt(1 - step.signal)) * noise) / _float(math.sqrt(step.signal))
+    image: Array = (sample - _float(math.sqrt(1 - step.signal)) * noise) / _float(math.sqrt(step.signal))
     image = np.clip(image, -1, 1)
     if step.signal_after >= 1:
         return image
     # What was clipped is no longer signal, so the noise is what is left beside it.
     noise = (sample - _float(math.sqrt(step.signal)) * image) / _float(math.sqrt(1 - step.signal))
-    return _float(math.sqrt(step.signal_after)) * image + _float(math.sqrt(1 - step.signal_after)) * noise
+    after: Array = _float(math.sqrt(step.signal_after)) * image + _float(math.sqrt(1 - step.signal_after)) * noise
+    return after
 
 
 def _float(value: float) -> np.float32:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from triton_backends.runtime.triton import Array, ResponseSender, error, log, triton
+from triton_backends.runtime.triton import Array, Response, ResponseSender, error, log, triton
 
 # How often a caller is asked for, and how many in a row: a stream stops within a few steps of its caller's leaving.
 POLL_S = 0.02
@@ -117,7 +117,7 @@ class ReplyPump:
             self._open.remove(outgoing.reply)
 
 
-def _response(outgoing: _Outgoing) -> object:
+def _response(outgoing: _Outgoing) -> Response:
     utils = triton()
     if outgoing.error is not None:
         return utils.InferenceResponse(error=error(*outgoing.error))

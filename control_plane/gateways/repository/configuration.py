@@ -23,6 +23,7 @@ MODEL_FILES = {
     "onnxruntime": "model.onnx",
     "text_generation": "model.onnx",
     "text_encoder": "model.onnx",
+    "diffusion": "diffusion.json",
     "tensorrt": "model.plan",
     "python": "model.py",
     "pytorch": "model.pt",

@@ -39,8 +39,8 @@ def parse_description(fields: dict[str, Any]) -> Description:
     )
 
 
-def read_carried(content: bytes) -> Description:
-    """The description that an imported directory brings; it may not hide itself, and its provenance is not taken over.
+def read_carried(content: bytes, *, may_be_internal: bool = False) -> Description:
+    """The description that an imported directory brings; its provenance is not taken over, and only what ships hides.
 
     `license` becomes a label; other words of the file are not ours to keep. Raises InvalidRequest.
     """
@@ -51,7 +51,7 @@ def read_carried(content: bytes) -> Description:
         labels = dict(fields.get("labels", {}))
         if "license" in fields:
             labels["license"] = fields["license"]
-        return parse_description({**fields, "internal": False, "labels": labels})
+        return parse_description({**fields, "internal": may_be_internal and fields.get("internal"), "labels": labels})
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"{MANIFEST} of the import cannot be read: {error}") from error
 

@@ -15,6 +15,8 @@ from control_plane.gateways.repository.configuration import (
     settle_config,
 )
 from control_plane.gateways.repository.descriptions import read_carried
+from control_plane.gateways.repository.image_models import BACKEND as IMAGES
+from control_plane.gateways.repository.image_models import describe_image_model
 from control_plane.gateways.repository.layout import CONFIG, MANIFEST, MODEL_FILE, VERSION
 from control_plane.gateways.repository.pbtxt import ModelConfig, parse_config
 from control_plane.gateways.repository.signatures import check_agreement, complete_tensors, config_for
@@ -34,11 +36,12 @@ _CONFIG_BYTES_MAX = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a draft is to become. `neighbours`: directories that an ensemble may name."""
+    """What a draft is to become. `neighbours`: directories that an ensemble may name. `may_be_internal`: it ships."""
 
     directory: str
     abilities: Abilities
     neighbours: frozenset[str]
+    may_be_internal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def open_draft(stage: Path, target: Target) -> Draft:
     """Read what is staged; a configuration is settled at once. Raises InvalidRequest, Unsupported."""
     description = None
     if (stage / MANIFEST).is_file():
-        description = read_carried((stage / MANIFEST).read_bytes())
+        description = read_carried((stage / MANIFEST).read_bytes(), may_be_internal=target.may_be_internal)
         (stage / MANIFEST).unlink()
     config = None
     if (stage / CONFIG).is_file():
@@ -93,7 +96,10 @@ def settle_draft(
         assert onnx is not None
         config = config_for(onnx.signature) if facts is None else facts.config()
         settle_config(config, target.directory, target.abilities, target.neighbours)
-    described = description or draft.description or (Description() if facts is None else facts.description)
+    described = description or draft.description
+    if config.backend == IMAGES:
+        described = describe_image_model(draft.stage, config, described)
+    described = described or (Description() if facts is None else facts.description)
     if onnx is not None:
         described = _counted(described, onnx)
     if onnx is not None and config.backend == _ONNX:

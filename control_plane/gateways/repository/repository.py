@@ -15,6 +15,7 @@ from control_plane.domain.jobs import JsonObject
 from control_plane.domain.models import Artifact, Description, LoadOptions, Revision, Signature
 from control_plane.domain.references import check_new_name, revision_directory
 from control_plane.gateways.repository import changes as configured
+from control_plane.gateways.repository import pipelines
 from control_plane.gateways.repository.configuration import Abilities
 from control_plane.gateways.repository.disk import full_disk_told, in_thread
 from control_plane.gateways.repository.drafts import Draft, Target, open_draft, settle_draft
@@ -73,11 +74,12 @@ class LocalRepository:
         Raises: InvalidRequest, Unsupported, PayloadTooLarge naming what is wrong; Conflict; Unavailable (disk full).
         """
         check_new_name(publication.model)
-        target = self._target(publication.model, publication.number)
+        target = self._target(publication)
         async with self._stage() as stage:
             draft = await in_thread(self._take, publication, stage, target)
+            parts = pipelines.settle_parts(draft.config, publication.find_part)  # asks a catalog: not in a thread
             onnx = await self._inspect(draft)
-            return await in_thread(self._publish, publication, draft, target, onnx)
+            return await in_thread(self._publish, publication, draft, target, onnx, parts)
 
     async def stage(
         self, source: Path, directory: str, description: Description, settings: LoadOptions, folder: Path
@@ -142,8 +144,9 @@ class LocalRepository:
             await in_thread(shutil.rmtree, stage, ignore_errors=True)
             self._active.discard(name)
 
-    def _target(self, model: str, number: int) -> Target:
-        return Target(revision_directory(model, number), self._abilities, self._layout.directories())
+    def _target(self, publication: Publication) -> Target:
+        directory = revision_directory(publication.model, publication.number)
+        return Target(directory, self._abilities, self._layout.directories(), publication.is_builtin)
 
     def _take(self, publication: Publication, stage: Path, target: Target) -> Draft:
         if publication.is_own:
@@ -160,8 +163,16 @@ class LocalRepository:
         file = draft.onnx_file
         return await self._inspector.inspect(file) if file is not None else None
 
-    def _publish(self, publication: Publication, draft: Draft, target: Target, onnx: OnnxModel | None) -> Revision:
+    def _publish(
+        self,
+        publication: Publication,
+        draft: Draft,
+        target: Target,
+        onnx: OnnxModel | None,
+        parts: tuple[Revision, ...],
+    ) -> Revision:
         config, description = self._settle(draft, target, onnx, publication.description, publication.settings)
+        description = pipelines.with_parts(description, parts)
         origin = Origin(
             publication.model,
             publication.number,
@@ -226,6 +237,7 @@ class LocalRepository:
             instance_count=configured.instance_count(config),
             queue_delay_us=configured.queue_delay_us(config),
             conversion=origin.conversion,
+            parts=pipelines.part_directories(config),
         )
         seal(stage, revision)
         reveal(stage, self._layout, revision)
@@ -247,6 +259,7 @@ class LocalRepository:
         (folder / VERSION).mkdir(exist_ok=True)  # an ensemble's has no files
         config = parse_config((folder / CONFIG).read_bytes())
         config.name = revision.model
+        pipelines.name_publicly(config)
         (folder / CONFIG).write_bytes(render_config(config))
 
     def _read(self) -> tuple[Revision, ...]:

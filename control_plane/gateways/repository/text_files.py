@@ -38,9 +38,9 @@ def read_facts(stage: Path, backend: str, path: str) -> dict[str, Any]:
     for needed in (MODEL_FILE, _TOKENIZER, path):
         if not (stage / needed).is_file():
             raise InvalidRequest(f"a {backend} model needs {needed}", path=needed)
-    if "model" not in _read_object(stage, _TOKENIZER):
+    if "model" not in read_object(stage, _TOKENIZER):
         raise InvalidRequest(f"{_TOKENIZER} is no Hugging Face tokenizer: it has no 'model'", path=_TOKENIZER)
-    return _read_object(stage, path)
+    return read_object(stage, path)
 
 
 def check_counts(facts: Mapping[str, Any], keys: Collection[str], path: str) -> None:
@@ -68,7 +68,8 @@ def text_config(backend: str, outputs: Iterable[tuple[str, str, int]], parameter
     return config
 
 
-def _read_object(stage: Path, path: str) -> dict[str, Any]:
+def read_object(stage: Path, path: str) -> dict[str, Any]:
+    """Raises InvalidRequest."""
     if (stage / path).stat().st_size > _JSON_BYTES_MAX:
         raise InvalidRequest(f"{path} is over {_JSON_BYTES_MAX} bytes", path=path)
     try:
