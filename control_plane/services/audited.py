@@ -42,13 +42,16 @@ class _Audited:
     """A service whose verbs are recorded. Its other methods are the service's own: the hot path pays nothing."""
 
     def __init__(self, service: object, verbs: Mapping[str, Verb], audit: Audit) -> None:
-        self._service = service
+        vars(self)["_service"] = service
         for name, method in inspect.getmembers(service, inspect.ismethod):
             if not name.startswith("_"):
-                setattr(self, name, _recorded(method, verbs[name], audit) if name in verbs else method)
+                vars(self)[name] = _recorded(method, verbs[name], audit) if name in verbs else method
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._service, name)
+        return getattr(vars(self)["_service"], name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(vars(self)["_service"], name, value)
 
 
 def _recorded(method: Callable[..., Any], verb: Verb, audit: Audit) -> Callable[..., Any]:
