@@ -17,6 +17,7 @@ from graphql import (
     GraphQLError,
     NameNode,
     Node,
+    OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
     parse,
@@ -75,6 +76,8 @@ def _check(document: DocumentNode) -> None:
         {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
     )
     for node in document.definitions:
+        if not isinstance(node, OperationDefinitionNode):
+            continue  # how deep a fragment is, depends on where it is spread; one that is nowhere, is refused
         depth = depths.below(node)
         if depth > DEPTH_MAX:
             message = f"the document is {depth} levels deep, at most {DEPTH_MAX} are allowed"
