@@ -113,7 +113,8 @@ class Quotas:
 
     def _lane(self, principal: Principal, limit: LimitClass) -> _Lane:
         # A name of nobody's may come in a token of another issuer.
-        return self._lanes.get(principal.rate_limit_policy or "", self._otherwise)[limit]
+        policy = principal.rate_limit_policy
+        return (self._otherwise if policy is None else self._lanes.get(policy, self._otherwise))[limit]
 
 
 class Visit:

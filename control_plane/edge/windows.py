@@ -12,7 +12,7 @@ from typing import Protocol
 from control_plane.domain.limits import Quota, Rate
 
 LOG_LIMIT_MAX = 10_000  # above it the log of one busy caller takes more than 320 KB
-_EVICTED_MAX = 2  # at each request; one more than can come in, so that idle callers become fewer
+_TWICE = (1, 2)  # at each request one caller more may go than can come, so that idle ones become fewer
 _AFTERWARDS_S = 0.001  # at the very moment that a count has faded to the limit, nothing is free yet
 
 
@@ -92,7 +92,7 @@ class WindowLog:
         return hits
 
     def _evict(self, expired_s: float) -> None:
-        for _ in range(_EVICTED_MAX):
+        for _ in _TWICE:
             idle = next(iter(self._hits.values()))
             if idle and idle[-1] > expired_s:
                 return
@@ -178,7 +178,7 @@ class WindowCounter:
         return math.ceil((counts.number + 1) * self._window_s if counts.before else now_s)
 
     def _evict(self, oldest: float) -> None:
-        for _ in range(_EVICTED_MAX):
+        for _ in _TWICE:
             if next(iter(self._counts.values())).number >= oldest:
                 return
             self._counts.popitem(last=False)

@@ -9,6 +9,7 @@ import pytest
 
 from control_plane.domain.access import Role
 from control_plane.domain.errors import InvalidRequest
+from control_plane.domain.limits import LimitClass, Policy, Rate
 from control_plane.settings import load_settings, unknown_settings
 
 PEM = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n"
@@ -134,6 +135,22 @@ def test_a_public_key_may_be_text_with_escaped_lines_or_a_file(monkeypatch: pyte
             "TRITONPLANE_JWT_PUBLIC_KEY must be a PEM public key, or the path of one that can be read, "
             "got '/absent.pem'",
         ),
+        (
+            "RATE_LIMIT_POLICY",
+            "gold",
+            "TRITONPLANE_RATE_LIMIT_POLICY must be standard, truthgpt, ai-services, unlimited, or a name in "
+            "TRITONPLANE_RATE_LIMIT_POLICIES, got 'gold'",
+        ),
+        (
+            "TRUSTED_PROXIES",
+            "10.0.0.0/8,proxy",
+            "TRITONPLANE_TRUSTED_PROXIES must be addresses or networks as 10.0.0.0/8, separated by commas, got 'proxy'",
+        ),
+        (
+            "MAX_INFLIGHT_PER_PRINCIPAL",
+            "0",
+            "TRITONPLANE_MAX_INFLIGHT_PER_PRINCIPAL must be a number, 1 to 1000000, got '0'",
+        ),
     ],
 )
 def test_a_wrong_value_is_told_in_one_sentence(
@@ -141,6 +158,50 @@ def test_a_wrong_value_is_told_in_one_sentence(
 ) -> None:
     monkeypatch.setenv(f"TRITONPLANE_{name}", value)
     assert said() == sentence
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "gold",
+        "[]",
+        '{"gold": "100/60"}',
+        '{"": {}}',
+        '{"gold": {"default": [100, 60]}}',
+        '{"gold": {"default": "100"}}',
+        '{"gold": {"default": "0/60"}}',
+        '{"gold": {"default": "100/0"}}',
+        '{"gold": {"reads": "100/60"}}',
+        '{"gold": {"model_reads": "100/60"}}',
+    ],
+)
+def test_policies_that_cannot_be_are_told_how_they_are_written(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TRITONPLANE_RATE_LIMIT_POLICIES", value)
+    assert said() == (
+        'TRITONPLANE_RATE_LIMIT_POLICIES must be JSON as {"gold": {"default": "1000/60", "inference": "100/60"}}: '
+        "requests/seconds by class, of default, inference, optimization, model_management and batch, "
+        f"got {value!r}"
+    )
+
+
+def test_c_rl_03_policies_of_ones_own_are_added_and_one_of_them_may_be_everybodys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = '{"gold": {"default": "1000/60", "batch": "5/3600"}, "standard": {}}'
+    monkeypatch.setenv("TRITONPLANE_RATE_LIMIT_POLICIES", told)
+    monkeypatch.setenv("TRITONPLANE_RATE_LIMIT_POLICY", "gold")
+    monkeypatch.setenv("TRITONPLANE_TRUSTED_PROXIES", "10.1.2.3/8, ::1")
+    settings = load_settings()
+    assert set(settings.policies) == {"standard", "truthgpt", "ai-services", "unlimited", "gold"}
+    gold = {LimitClass.DEFAULT: Rate(1000, 60), LimitClass.BATCH: Rate(5, 3600)}
+    assert settings.policies[settings.rate_limit_policy] == Policy("gold", gold)
+    assert settings.policies["standard"].rates == {}
+    assert settings.trusted_proxies == ("10.0.0.0/8", "::1/128")
+
+
+def test_policies_in_the_file_are_tables() -> None:
+    Path("tritonplane.toml").write_text('[rate_limit_policies.gold]\ndefault = "1000/60"\n')
+    assert load_settings().policies["gold"].rates == {LimitClass.DEFAULT: Rate(1000, 60)}
 
 
 def test_every_wrong_value_has_its_own_sentence_that_names_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
