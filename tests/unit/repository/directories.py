@@ -14,7 +14,7 @@ from control_plane.ports import OnnxInspector, Publication
 from tests.doubles.clock import FixedClock
 from tests.doubles.inspector import KnownInspector
 
-BACKENDS = frozenset({"python", "onnxruntime", "text_encoder", "text_generation"})
+BACKENDS = frozenset({"python", "onnxruntime", "text_encoder", "text_generation", "diffusion"})
 MLP_CONFIG = """
 backend: "onnxruntime"
 max_batch_size: 16
