@@ -56,7 +56,7 @@ def require_unused(catalog: Catalog, part: Revision, verb: str, *, only_called: 
     """Raises Conflict naming the pipelines. `only_called`: those that are not loaded do not count."""
     users = [status for status in pipelines_of(catalog, part) if is_called(status) or not only_called]
     if users:
-        names = [f"{status.revision.model}:{status.revision.number}" for status in users]
+        names = sorted(f"{status.revision.model}:{status.revision.number}" for status in users)
         raise Conflict(
             f"cannot {verb} {part.model}:{part.number}: it is a part of {', '.join(names)}; {verb} that first",
             pipelines=names,
