@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from control_plane.pb import optimization_pb2 as pb
+from control_plane.pb.optimization_pb2_grpc import OptimizationServiceStub
 from tests.doubles.certificates import self_signed
 from tests.product import ServerProcess, free_ports
 
@@ -66,6 +68,10 @@ def server(folder: Path) -> Iterator[ServerProcess]:
             "AUTH_ANONYMOUS_ROLE": "viewer",
             "AUTH_USER_CAN_MANAGE": "true",
             "METRICS_AUTH": "true",
+            "RATE_LIMIT_POLICY": "ai-services",
+            "RATE_LIMIT_POLICIES": '{"gold": {"default": "90/3600", "inference": "3/3600"}}',
+            "TRUSTED_PROXIES": "127.0.0.0/8",
+            "MAX_INFLIGHT_PER_PRINCIPAL": "2",
             "MAX_BODY_BYTES": "4096",
             "MAX_UPLOAD_BYTES": "20000",
             "CORS_ORIGINS": f"{OURS},https://other.example",
@@ -164,6 +170,49 @@ def test_c_err_07_the_limits_are_the_configured_ones(client: httpx.Client) -> No
     for size, status in [(15_000, 400), (20_001, 413)]:
         reply = client.post("/models/big/import", files={"file": ("m.onnx", b"x" * size)}, headers=token())
         assert reply.status_code == status
+
+
+def test_c_rl_03_the_policy_is_that_of_the_token_or_else_the_servers(client: httpx.Client) -> None:
+    limits = [({}, "1000"), ({"rate_limit_policy": "gold"}, "90"), ({"rate_limit_policy": "of another issuer"}, "1000")]
+    for claims, limit in limits:
+        reply = client.get("/auth/me", headers=token(sub=f"caller-{limit}", **claims))
+        assert (reply.status_code, reply.headers["X-RateLimit-Limit"]) == (200, limit)
+
+
+def test_c_rl_06_one_bucket_for_http_and_grpc(server: ServerProcess, client: httpx.Client, folder: Path) -> None:
+    gold = token(sub="goldie", rate_limit_policy="gold")
+    ask = {"model_id": "stdlib-coder", "input_data": {"text": "x"}, "max_length": 1}
+    request = pb.InferenceRequest(model_id="stdlib-coder", input_text="x", max_length=1)
+    metadata = (("authorization", gold["Authorization"]),)
+    credentials = grpc.ssl_channel_credentials((folder / "grpc.pem").read_bytes())
+    with grpc.secure_channel(f"localhost:{server.grpc_port}", credentials) as channel:
+        stub = OptimizationServiceStub(channel)
+        assert client.post("/inference", json=ask, headers=gold).headers["X-RateLimit-Remaining"] == "2"
+        stub.RunInference(request, metadata=metadata, timeout=60)
+        assert client.post("/v1/inference/stream", json=ask, headers=gold).headers["X-RateLimit-Remaining"] == "0"
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.RunInference(request, metadata=metadata, timeout=60)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    (after_s,) = [one.value for one in refused.value.trailing_metadata() if one.key == "retry-after"]
+    told = client.post("/inference", json=ask, headers=gold)
+    assert (told.status_code, told.json()["error"]) == (429, "Rate limit exceeded")
+    assert 3500 < int(told.headers["Retry-After"]) <= int(after_s) <= 3600
+
+
+def test_c_rl_05_an_anonymous_caller_is_the_address_that_a_trusted_proxy_says(client: httpx.Client) -> None:
+    for told, address in [("9.9.9.9, 203.0.113.7", "203.0.113.7"), ("", "127.0.0.1")]:
+        assert client.get("/auth/me", headers={"X-Forwarded-For": told}).json()["sub"] == f"ip:{address}"
+
+
+def test_c_rl_03_a_caller_has_as_many_requests_at_once_as_are_configured(client: httpx.Client) -> None:
+    who = token(sub="crowd")
+    with (
+        client.stream("GET", "/native/v1/events", headers=who) as one,
+        client.stream("GET", "/native/v1/events", headers=who) as other,
+    ):
+        assert (one.status_code, other.status_code) == (200, 200)
+        refused = client.get("/auth/me", headers=who)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
 
 
 def test_the_database_is_where_its_url_says(server: ServerProcess, folder: Path) -> None:
