@@ -84,7 +84,7 @@ class SocketDoor:
         is_foreign = _is_foreign(headers, self._rules.origins)
         entry = Entry(passage.websocket, is_foreign=is_foreign, subprotocol=_bearing(scope["subprotocols"]))
         scope["state"]["entry"] = entry
-        verify = partial(self._door.admit, headers, b"")
+        verify = partial(self._door.admit, headers, b"", scope["client"])
         try:
             entry.admit(await verify(), verify)
         except (NotAuthenticated, NotPermitted):
