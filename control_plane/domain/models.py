@@ -105,6 +105,9 @@ class Revision:
     `instance_count` and `queue_delay_us` (microseconds; None without dynamic batching) are read from config.pbtxt.
     `conversion`: how a conversion made it (steps, checks, tools); None for what was imported as it is.
     `parts`: directories of the revisions that a pipeline calls inside Triton.
+    `generates_text`: it speaks the text interface (contract 0.7), a prompt in, a stream of tokens out.
+    `draws_images`: it speaks that of images, a seed, and a text perhaps, in, steps and PNG images out.
+    Both follow from the signature; they are asked for with every request, and looking through it takes 2 us.
     """
 
     model: str
@@ -123,26 +126,23 @@ class Revision:
     queue_delay_us: int | None = None
     conversion: dict[str, object] | None = None
     parts: tuple[str, ...] = ()
+    generates_text: bool = field(init=False, repr=False, compare=False)
+    draws_images: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        takes = {spec.name for spec in self.signature.inputs}
+        gives = {spec.name for spec in self.signature.outputs}
+        is_decoupled = self.signature.is_decoupled
+        is_text = is_decoupled and takes == {"text_input"} and "text_output" in gives
+        is_image = is_decoupled and {"seed"} <= takes <= {"seed", "text_input"} and "images" in gives
+        object.__setattr__(self, "generates_text", is_text)
+        object.__setattr__(self, "draws_images", is_image)
 
     def in_public_words(self, text: str) -> str:
         """Triton's words about this revision as its callers know it: `name:N` for a directory's name, parts' too."""
         for part in self.parts:
             text = text.replace(part, public_reference(part))
         return text.replace(self.directory, f"{self.model}:{self.number}")
-
-    @property
-    def generates_text(self) -> bool:
-        """Whether it speaks the text interface (contract 0.7): a prompt in, a stream of tokens out."""
-        takes = {spec.name for spec in self.signature.inputs}
-        gives = {spec.name for spec in self.signature.outputs}
-        return self.signature.is_decoupled and takes == {"text_input"} and "text_output" in gives
-
-    @property
-    def draws_images(self) -> bool:
-        """Whether it speaks the image interface: a seed, and a text perhaps, in; steps and PNG images out."""
-        takes = {spec.name for spec in self.signature.inputs}
-        gives = {spec.name for spec in self.signature.outputs}
-        return self.signature.is_decoupled and {"seed"} <= takes <= {"seed", "text_input"} and "images" in gives
 
     @property
     def takes_prompt(self) -> bool:
