@@ -68,7 +68,9 @@ def tried_from_json(fields: Mapping[str, Any]) -> Tried:
 
 
 def description_from_json(fields: Mapping[str, Any]) -> Description:
-    return Description(**{**fields, "kind": ModelKind(fields["kind"]), "tasks": tuple(fields["tasks"])})
+    """Of `dataclasses.asdict`, after JSON has made lists of its tuples."""
+    tuples = {name: tuple(fields.get(name, ())) for name in ("tasks", "classes")}
+    return Description(**{**fields, "kind": ModelKind(fields["kind"]), **tuples})
 
 
 def comparison_from_json(fields: Mapping[str, Any]) -> Comparison:

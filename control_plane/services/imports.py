@@ -11,7 +11,8 @@ from control_plane.domain.access import Principal
 from control_plane.domain.errors import DomainError, InvalidRequest, NotFound, NotPermitted, Unsupported
 from control_plane.domain.imports import ImportOptions, SourceFormat
 from control_plane.domain.jobs import Job, JobKind, JsonObject
-from control_plane.domain.models import Description, LoadOptions, ModelKind, Revision, TensorSpec
+from control_plane.domain.models import Description, LoadOptions, Revision, TensorSpec
+from control_plane.domain.optimization_records import description_from_json
 from control_plane.domain.references import check_new_name
 from control_plane.ports import Converter, ModelRepository, Progress, Workspaces
 from control_plane.services.catalog import Catalog
@@ -244,15 +245,7 @@ def _only_file(folder: Path) -> Path:
 
 
 def _description(value: object) -> Description:
-    fields = _object(value)
-    return Description(
-        **{
-            **fields,
-            "kind": ModelKind(fields["kind"]),
-            "tasks": tuple(fields["tasks"]),
-            "classes": tuple(fields.get("classes", ())),
-        }
-    )
+    return description_from_json(_object(value))
 
 
 def _object(value: object) -> dict[str, Any]:
