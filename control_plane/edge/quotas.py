@@ -120,13 +120,13 @@ class Quotas:
 class Visit:
     """One request on its way: who asks, what it was charged, and that it is in flight until `leave`."""
 
-    __slots__ = ("_at_s", "_charged", "_is_inside", "_quota", "_quotas", "principal")
+    __slots__ = ("_charges", "_is_inside", "_quota", "_quotas", "principal")
 
     def __init__(self, quotas: Quotas, principal: Principal | None = None) -> None:
         self._quotas, self.principal = quotas, principal
         self._quota: Quota | None = None
-        self._charged: LimitClass | None = None
-        self._at_s, self._is_inside = 0.0, False
+        self._charges: list[tuple[LimitClass, float]] = []
+        self._is_inside = False
 
     def enter(self, limit: LimitClass) -> None:
         """Charge it; a second call charges once more. Raises RateLimited, which costs nothing."""
@@ -143,13 +143,13 @@ class Visit:
             asked.refused += 1
             raise
         asked.requests += 1
-        self._charged, self._at_s = limit, at_s
+        self._charges.append((limit, at_s))
 
     def forgive(self, error: DomainError) -> None:
         """Give the last charge back where the request failed of what comes before quotas (C-ERR-09)."""
-        if self._charged is not None and self.principal is not None and isinstance(error, _FREE):
-            self._quotas.give_back(self.principal, self._charged, self._at_s)
-            self._quota = self._charged = None
+        if self._charges and self.principal is not None and isinstance(error, _FREE):
+            self._quotas.give_back(self.principal, *self._charges.pop())
+            self._quota = None
 
     def left(self, limit: LimitClass) -> Quota | None:
         """What its bucket has left; `limit` names the bucket where nothing was charged."""

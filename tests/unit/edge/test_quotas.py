@@ -122,6 +122,19 @@ def test_a_visit_gives_back_what_failed_before_quotas_are_asked_for(clock: Fixed
         assert quota.remaining == left, error
 
 
+def test_a_visit_with_several_charges_gets_each_back_that_failed(clock: FixedClock) -> None:
+    quotas = limited(clock)
+    visit = Visit(quotas, LEA)
+    for _ in range(3):
+        visit.enter(LimitClass.DEFAULT)
+        clock.advance(1)
+    for left in (98, 99, 100, 100):
+        visit.forgive(ModelNotFound("no such model"))
+        quota = visit.left(LimitClass.DEFAULT)
+        assert quota is not None
+        assert quota.remaining == left
+
+
 def test_a_visit_that_is_refused_costs_nothing_and_is_not_in_flight(clock: FixedClock) -> None:
     quotas = limited(clock, max_in_flight=1)
     inside, outside = Visit(quotas, LEA), Visit(quotas, LEA)

@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from control_plane.domain.access import Principal
 from control_plane.domain.errors import NotAuthenticated, NotPermitted
+from control_plane.edge.quotas import Quotas
 from control_plane.services.access import Access, Presented
 from control_plane.services.audit import Actor, act
 
@@ -64,6 +65,7 @@ class Entry:
         if principal.is_anonymous and self.is_foreign:
             raise NotPermitted("pages of other origins need a credential, or a place in TRITONPLANE_CORS_ORIGINS")
         self.principal, self._verify = principal, verify
+        self._websocket.scope["state"]["principal"] = principal  # where any request has it
         act(Actor(principal, self.request_id, "websocket", self._websocket.scope["path"]))
         self.forget_expiry()
         if principal.expires_at_s is not None:
@@ -74,7 +76,9 @@ class Entry:
     async def admit_presented(self, presented: Presented) -> Principal:
         """For a route that admits its callers itself. Raises NotAuthenticated, NotPermitted."""
         access: Access = self._websocket.app.state.services.access
-        principal = await access.identify(presented)
+        quotas: Quotas = self._websocket.app.state.quotas
+        peer, told = self._websocket.client, self._websocket.headers.get("x-forwarded-for", "")
+        principal = quotas.named(await access.identify(presented), peer.host if peer else "", told)
         self.admit(principal, partial(access.identify, presented))
         return principal
 
