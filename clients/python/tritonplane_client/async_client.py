@@ -57,8 +57,10 @@ class AsyncApiClient(AsyncJobCalls, AsyncExportCalls, AsyncOptimizationCalls, As
     async def get_model(self, model: str) -> ModelInfo:
         return await self._call(operations.get_model(model))
 
-    async def load_model(self, model: str, **config: Unpack[LoadConfig]) -> LoadReply:
-        return await self._call(operations.load_model(model, config))
+    async def load_model(
+        self, model: str, *, idempotency_key: str | None = None, **config: Unpack[LoadConfig]
+    ) -> LoadReply:
+        return await self._call(operations.load_model(model, config).under(idempotency_key))
 
     async def unload_model(self, model: str) -> UnloadReply:
         return await self._call(operations.unload_model(model))
@@ -75,8 +77,10 @@ class AsyncApiClient(AsyncJobCalls, AsyncExportCalls, AsyncOptimizationCalls, As
     ) -> ImportReply:
         return await self._send(operations.import_model(name, options), path, progress)
 
-    async def import_from_server(self, name: str, server_path: str, **options: Unpack[ImportOptions]) -> ImportReply:
-        return await self._call(operations.import_model(name, options, server_path))
+    async def import_from_server(
+        self, name: str, server_path: str, *, idempotency_key: str | None = None, **options: Unpack[ImportOptions]
+    ) -> ImportReply:
+        return await self._call(operations.import_model(name, options, server_path).under(idempotency_key))
 
     async def submit_import(
         self,
@@ -88,9 +92,9 @@ class AsyncApiClient(AsyncJobCalls, AsyncExportCalls, AsyncOptimizationCalls, As
         return await self._send(operations.submit_import(name, options), path, progress)
 
     async def submit_import_from_server(
-        self, name: str, server_path: str, **options: Unpack[ImportOptions]
+        self, name: str, server_path: str, *, idempotency_key: str | None = None, **options: Unpack[ImportOptions]
     ) -> SubmittedReply:
-        return await self._call(operations.submit_import(name, options, server_path))
+        return await self._call(operations.submit_import(name, options, server_path).under(idempotency_key))
 
     async def revisions(self, model: str) -> RevisionsReply:
         return await self._call(operations.revisions(model))

@@ -77,7 +77,7 @@ class Caller:
                     failure = read_error(response.status_code, response.read(), response.headers)
             except httpx.RequestError as error:
                 failure = self._connection.explain(error)
-            wait_s = self._retries.wait_s(operation.method, failure, attempt)
+            wait_s = self._retries.wait_s(failure, attempt, is_repeatable=operation.is_repeatable)
             if wait_s is None:
                 raise failure
             time.sleep(wait_s)
@@ -155,7 +155,7 @@ class AsyncCaller:
                     failure = read_error(response.status_code, await response.aread(), response.headers)
             except httpx.RequestError as error:
                 failure = self._connection.explain(error)
-            wait_s = self._retries.wait_s(operation.method, failure, attempt)
+            wait_s = self._retries.wait_s(failure, attempt, is_repeatable=operation.is_repeatable)
             if wait_s is None:
                 raise failure
             await asyncio.sleep(wait_s)

@@ -63,9 +63,13 @@ class ApiClient(JobCalls, ExportCalls, OptimizationCalls, DrawingCalls):
     def get_model(self, model: str) -> ModelInfo:
         return self._call(operations.get_model(model))
 
-    def load_model(self, model: str, **config: Unpack[LoadConfig]) -> LoadReply:
-        """Returns when the model answers a probe. Loading what is loaded is fine."""
-        return self._call(operations.load_model(model, config))
+    def load_model(self, model: str, *, idempotency_key: str | None = None, **config: Unpack[LoadConfig]) -> LoadReply:
+        """Returns when the model answers a probe. Loading what is loaded is fine.
+
+        Under an `idempotency_key` of yours, here and elsewhere, it is done once within 24 hours however often it is
+        sent, and is sent again when its connection breaks. Raises ConflictError for a key of another request.
+        """
+        return self._call(operations.load_model(model, config).under(idempotency_key))
 
     def unload_model(self, model: str) -> UnloadReply:
         """Returns when requests in flight have finished. Unloading what is not loaded is fine."""
@@ -89,9 +93,11 @@ class ApiClient(JobCalls, ExportCalls, OptimizationCalls, DrawingCalls):
         """
         return self._send(operations.import_model(name, options), path, progress)
 
-    def import_from_server(self, name: str, server_path: str, **options: Unpack[ImportOptions]) -> ImportReply:
+    def import_from_server(
+        self, name: str, server_path: str, *, idempotency_key: str | None = None, **options: Unpack[ImportOptions]
+    ) -> ImportReply:
         """Import what already lies below the server's import root; `server_path` is relative to that."""
-        return self._call(operations.import_model(name, options, server_path))
+        return self._call(operations.import_model(name, options, server_path).under(idempotency_key))
 
     def submit_import(
         self,
@@ -104,9 +110,9 @@ class ApiClient(JobCalls, ExportCalls, OptimizationCalls, DrawingCalls):
         return self._send(operations.submit_import(name, options), path, progress)
 
     def submit_import_from_server(
-        self, name: str, server_path: str, **options: Unpack[ImportOptions]
+        self, name: str, server_path: str, *, idempotency_key: str | None = None, **options: Unpack[ImportOptions]
     ) -> SubmittedReply:
-        return self._call(operations.submit_import(name, options, server_path))
+        return self._call(operations.submit_import(name, options, server_path).under(idempotency_key))
 
     def revisions(self, model: str) -> RevisionsReply:
         return self._call(operations.revisions(model))

@@ -56,6 +56,8 @@ class Connection:
         headers = {"Accept": operation.accept}
         if operation.last_event_id is not None:
             headers["Last-Event-ID"] = str(operation.last_event_id)
+        if operation.idempotency_key is not None:
+            headers["Idempotency-Key"] = operation.idempotency_key
         return {
             "method": operation.method,
             "url": operation.path,

@@ -17,16 +17,20 @@ from tritonplane_client.schemas import ExportReply, ProgressCallback, SubmittedR
 class ExportCalls(Caller):
     """What `ApiClient` does with exports."""
 
-    def export_model(self, model: str, export_format: str = "onnx") -> ExportReply:
+    def export_model(
+        self, model: str, export_format: str = "onnx", *, idempotency_key: str | None = None
+    ) -> ExportReply:
         """Wait until the model is there to be downloaded as onnx, safetensors, torchscript, triton or tensorrt.
 
         Raises: BadRequestError naming the formats that it has, UnsupportedError where tensorrt lacks its GPU.
         """
-        return self._call(operations.export_model(model, export_format))
+        return self._call(operations.export_model(model, export_format).under(idempotency_key))
 
-    def submit_export(self, model: str, export_format: str = "onnx") -> SubmittedReply:
+    def submit_export(
+        self, model: str, export_format: str = "onnx", *, idempotency_key: str | None = None
+    ) -> SubmittedReply:
         """The job of an export; its result holds the `export_id`."""
-        return self._call(operations.submit_export(model, export_format))
+        return self._call(operations.submit_export(model, export_format).under(idempotency_key))
 
     def download_export(self, export_id: str, to: str | Path, progress: ProgressCallback | None = None) -> Path:
         """Fetch the file of an export into a file or folder; where it is. Its SHA-256 is compared with the server's.
@@ -48,11 +52,15 @@ class ExportCalls(Caller):
 class AsyncExportCalls(AsyncCaller):
     """What `AsyncApiClient` does with exports."""
 
-    async def export_model(self, model: str, export_format: str = "onnx") -> ExportReply:
-        return await self._call(operations.export_model(model, export_format))
+    async def export_model(
+        self, model: str, export_format: str = "onnx", *, idempotency_key: str | None = None
+    ) -> ExportReply:
+        return await self._call(operations.export_model(model, export_format).under(idempotency_key))
 
-    async def submit_export(self, model: str, export_format: str = "onnx") -> SubmittedReply:
-        return await self._call(operations.submit_export(model, export_format))
+    async def submit_export(
+        self, model: str, export_format: str = "onnx", *, idempotency_key: str | None = None
+    ) -> SubmittedReply:
+        return await self._call(operations.submit_export(model, export_format).under(idempotency_key))
 
     async def download_export(self, export_id: str, to: str | Path, progress: ProgressCallback | None = None) -> Path:
         async with aclosing(await self._open(operations.download_export(export_id))) as response:

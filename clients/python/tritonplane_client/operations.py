@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -44,6 +45,7 @@ from tritonplane_client.schemas import (
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | Sequence[str] | None]
+_KEY = re.compile(r"[!-~]{1,255}")
 EVENTS, TEXT, FILE = "text/event-stream", "text/plain", "application/octet-stream"
 
 
@@ -62,6 +64,18 @@ class Operation(Generic[T]):
     is_work: bool = False
     is_watch: bool = False
     last_event_id: int | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the server does it once, however often it is sent."""
+        return self.method in ("GET", "HEAD") or self.idempotency_key is not None
+
+    def under(self, key: str | None) -> Operation[T]:
+        """The same under an idempotency key. Raises InvalidArgument for one that the server would not take."""
+        if key is not None and not _KEY.fullmatch(key):
+            raise InvalidArgument("an idempotency key is 1 to 255 visible ASCII characters")
+        return replace(self, idempotency_key=key)
 
 
 def health() -> Operation[HealthReply]:

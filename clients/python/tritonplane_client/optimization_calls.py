@@ -22,13 +22,18 @@ class OptimizationCalls(Caller):
     """What `ApiClient` does with optimizations. Each is a job: `watch_job`, `wait_job` and `job_log` take its id."""
 
     def optimize(
-        self, model: str, level: Level | str = "master", **parameters: Unpack[OptimizationParameters]
+        self,
+        model: str,
+        level: Level | str = "master",
+        *,
+        idempotency_key: str | None = None,
+        **parameters: Unpack[OptimizationParameters],
     ) -> OptimizeReply:
         """Look for a faster or smaller form of a model; returns at once.
 
         Raises: BadRequestError for an unknown level or parameter, NotFoundError, PermissionDeniedError.
         """
-        return self._call(operations.optimize(model, level, parameters))
+        return self._call(operations.optimize(model, level, parameters).under(idempotency_key))
 
     def optimization(self, optimization_id: str) -> OptimizationStatus:
         return self._call(operations.optimization(optimization_id))
@@ -60,9 +65,14 @@ class AsyncOptimizationCalls(AsyncCaller):
     """What `AsyncApiClient` does with optimizations."""
 
     async def optimize(
-        self, model: str, level: Level | str = "master", **parameters: Unpack[OptimizationParameters]
+        self,
+        model: str,
+        level: Level | str = "master",
+        *,
+        idempotency_key: str | None = None,
+        **parameters: Unpack[OptimizationParameters],
     ) -> OptimizeReply:
-        return await self._call(operations.optimize(model, level, parameters))
+        return await self._call(operations.optimize(model, level, parameters).under(idempotency_key))
 
     async def optimization(self, optimization_id: str) -> OptimizationStatus:
         return await self._call(operations.optimization(optimization_id))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from tritonplane_client.errors import ApiError, ConnectionLost, RequestTimedOut, TritonplaneError
 
-IDEMPOTENT = frozenset({"GET", "HEAD"})
 REFUSED_FOR_NOW = frozenset({429, 503})
 PASSING = frozenset({502, 503, 504})
 
@@ -17,9 +16,10 @@ class Retries:
     """Which failures are tried again.
 
     A 429 or 503 that names a `Retry-After` of at most `longest_wait_s` was refused before any work began, so it is
-    sent again whatever its verb, after that time. A GET is also sent again after a lost connection, a timeout, 502,
-    503 or 504, after `first_wait_s` doubled each time, with up to half of it added at random. Nothing else is: not a
-    POST that may have done something, not a connection that nobody accepted, and never a stream that has begun.
+    sent again whatever its verb, after that time. A GET, or a request under an idempotency key, is also sent again
+    after a lost connection, a timeout, 502, 503 or 504, after `first_wait_s` doubled each time, with up to half of it
+    added at random. Nothing else is: not another POST that may have done something, not a connection that nobody
+    accepted, and never a stream that has begun.
     Units: `attempts` counts the tries after the first.
     """
 
@@ -27,13 +27,13 @@ class Retries:
     first_wait_s: float = 0.25
     longest_wait_s: float = 20.0
 
-    def wait_s(self, method: str, failure: TritonplaneError, attempt: int) -> float | None:
+    def wait_s(self, failure: TritonplaneError, attempt: int, *, is_repeatable: bool) -> float | None:
         """Seconds to wait before trying again after try number `attempt` (from 0); None to give up."""
         if attempt >= self.attempts:
             return None
         if isinstance(failure, ApiError) and failure.status in REFUSED_FOR_NOW and failure.retry_after_s is not None:
             return failure.retry_after_s if failure.retry_after_s <= self.longest_wait_s else None
-        if method not in IDEMPOTENT or not _is_passing(failure):
+        if not is_repeatable or not _is_passing(failure):
             return None
         wait_s = self.first_wait_s * (1 << attempt)
         # Clients that failed together should not come back together.

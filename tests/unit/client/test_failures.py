@@ -99,6 +99,34 @@ async def test_nothing_else_is_sent_twice(client: Face, plane: Miniature, refuse
     assert len(plane.seen) == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("load_model", ("coder",)),
+        ("import_from_server", ("new", "a.onnx")),
+        ("submit_import_from_server", ("new", "a.onnx")),
+        ("export_model", ("coder", "triton")),
+        ("submit_export", ("coder", "triton")),
+        ("optimize", ("coder", "basic")),
+    ],
+)
+async def test_c_idem_01_under_a_key_a_post_is_tried_again_with_the_same_key(
+    client: Face, plane: Miniature, method: str, arguments: tuple[str, ...]
+) -> None:
+    plane.refusals = [Response(status_code=502)]
+    await client.call(method, *arguments, idempotency_key="k-1")
+    assert [seen.headers["idempotency-key"] for seen in plane.seen] == ["k-1", "k-1"]
+    await client.call(method, *arguments)
+    assert "idempotency-key" not in plane.seen[-1].headers
+
+
+@pytest.mark.parametrize("key", ["", "a b", "\n", "é", "x" * 256])
+async def test_c_idem_01_a_key_that_no_server_takes_is_not_sent(client: Face, plane: Miniature, key: str) -> None:
+    with pytest.raises(tp.InvalidArgument, match="visible ASCII"):
+        await client.call("load_model", "coder", idempotency_key=key)
+    assert plane.seen == []
+
+
 async def test_tries_are_bounded_and_can_be_switched_off(plane: Miniature) -> None:
     plane.refusals = [Response(status_code=502) for _ in range(9)]
     with tp.ApiClient(plane.url, KEY) as client, pytest.raises(tp.ServerError):
@@ -112,12 +140,12 @@ async def test_tries_are_bounded_and_can_be_switched_off(plane: Miniature) -> No
 def test_waits_grow_and_stay_under_their_limit() -> None:
     retries = tp.Retries(attempts=9, first_wait_s=1, longest_wait_s=5)
     failure = tp.ConnectionLost("gone")
-    waits = [retries.wait_s("GET", failure, attempt) for attempt in range(10)]
+    waits = [retries.wait_s(failure, attempt, is_repeatable=True) for attempt in range(10)]
     assert waits[9] is None
     for attempt, wait_s in enumerate(waits[:9]):
         assert wait_s is not None
         assert min(5, 2**attempt) <= wait_s <= min(5, 1.5 * 2**attempt)
-    assert retries.wait_s("POST", failure, 0) is None
+    assert retries.wait_s(failure, 0, is_repeatable=False) is None
 
 
 def test_nobody_listening_is_said_in_a_sentence_that_helps() -> None:
