@@ -108,7 +108,7 @@ class ServerProcess:
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> ServerProcess:
         deadline = time.monotonic() + timeout_s
-        with httpx.Client(base_url=self.url, verify=NO_TLS) as http:
+        with httpx.Client(base_url=self.url, verify=self.trusting()) as http:
             while time.monotonic() < deadline:
                 assert self.process is not None
                 assert self.process.poll() is None, f"the server ended:\n{self.log[-4000:]}"
@@ -118,8 +118,12 @@ class ServerProcess:
                 time.sleep(0.05)
         raise AssertionError(f"not ready after {timeout_s} s:\n{self.log[-4000:]}")
 
+    def trusting(self) -> ssl.SSLContext:
+        return NO_TLS
+
     def client(self, **options: Any) -> httpx.Client:
-        known: dict[str, Any] = {"base_url": self.url, "headers": self.headers, "timeout": 60, "verify": NO_TLS}
+        known: dict[str, Any] = {"base_url": self.url, "headers": self.headers, "timeout": 60}
+        known["verify"] = self.trusting()
         return httpx.Client(**known, **options)
 
     def stop(self, timeout_s: float = 60) -> int:
