@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -98,8 +99,7 @@ def machine() -> dict[str, object]:
 
 def write(rows: list[Row], about: dict[str, object], folder: Path) -> Path:
     """`<date>-<processor>.json` and a `.md` beside it, in `folder`; the path of the first."""
-    name = re.sub(r"[^a-z0-9]+", "-", str(about["processor"]).lower()).strip("-")
-    target = folder / f"{datetime.now(UTC).date()}-{name}.json"
+    target = folder / name_of(about)
     folder.mkdir(parents=True, exist_ok=True)
     kept = {"about": about, "ratios": [asdict(each) for each in ratios(rows)], "rows": [asdict(row) for row in rows]}
     target.write_text(json.dumps(kept, indent=1) + "\n")
@@ -107,7 +107,15 @@ def write(rows: list[Row], about: dict[str, object], folder: Path) -> Path:
     return target
 
 
+def name_of(about: dict[str, object], kind: str = "") -> str:
+    """Of the file that keeps a result: date, processor, and the kind of benchmark where it is not the usual one."""
+    processor = re.sub(r"[^a-z0-9]+", "-", str(about["processor"]).lower()).strip("-")
+    return "-".join(filter(None, (str(datetime.now(UTC).date()), processor, kind))) + ".json"
+
+
 def _said_by(*command: str) -> str:
+    if shutil.which(command[0]) is None:
+        return "none"
     return subprocess.run(
         command, check=False, capture_output=True, text=True, cwd=Path(__file__).parent
     ).stdout.strip()

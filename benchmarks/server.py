@@ -47,10 +47,13 @@ class Server:
 
 
 @contextmanager
-def running_server(state_dir: Path) -> Iterator[Server]:
-    """Started and ready; stopped with the block. What it says is in `server.log` beside its state."""
+def running_server(state_dir: Path, **settings: str) -> Iterator[Server]:
+    """Started and ready; stopped with the block. What it says is in `server.log` beside its state.
+
+    `settings`: TRITONPLANE_ variables without the prefix.
+    """
     http_port, grpc_port = _free_ports(2)
-    own = {"HOST": "127.0.0.1", "PORT": http_port, "GRPC_PORT": grpc_port, "STATE_DIR": state_dir}
+    own = {"HOST": "127.0.0.1", "PORT": http_port, "GRPC_PORT": grpc_port, "STATE_DIR": state_dir, **settings}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRITONPLANE_")}
     environment = inherited | {f"TRITONPLANE_{name}": str(value) for name, value in own.items()}
     state_dir.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
 from tritonplane_client import AsyncApiClient
+from websockets.asyncio.client import connect
 
 from tests.product import TRITONPLANE, ServerProcess
 
@@ -148,7 +149,16 @@ async def test_x_evt_01_a_stopping_server_ends_its_streams_at_once_and_exits_cle
                     start.set()
             return time.monotonic()
 
-        followers = [asyncio.create_task(follow(start)) for start in began]
+        async def hold(start: asyncio.Event) -> float:
+            address = f"{server.url.replace('http', 'ws')}/ws"
+            async with connect(address, additional_headers=server.headers, proxy=None) as socket:
+                start.set()
+                told = [json.loads(message)["type"] async for message in socket]
+            assert (told, socket.close_code) == (["server_shutdown"], 1001)
+            return time.monotonic()
+
+        followers = [asyncio.create_task(follow(start)) for start in began[:15]]
+        followers += [asyncio.create_task(hold(start)) for start in began[15:]]
         await asyncio.gather(*(start.wait() for start in began))
         server.process.send_signal(signal.SIGTERM)
         asked_at = time.monotonic()
