@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 FILE_BYTES_MAX, FILES_KEPT = 16 * 2**20, 5
 HELD_MAX = 100_000  # lines; a disk that stands still for long costs lines, not memory
 FLUSH_S = 1.0
-_BLOCK_BYTES = 64 * 1024
 
 
 class LineFile:
@@ -29,7 +28,7 @@ class LineFile:
     """
 
     def __init__(self, path: Path, bytes_max: int = FILE_BYTES_MAX) -> None:
-        self._path = path
+        self.path = path
         self._file = _PrivateFile(path, maxBytes=bytes_max, backupCount=FILES_KEPT, encoding="utf-8", delay=True)
 
     def write(self, line: Mapping[str, Any]) -> None:
@@ -38,14 +37,6 @@ class LineFile:
     def append(self, lines: list[Mapping[str, Any]]) -> None:
         text = "\n".join(json.dumps(line, default=_plain, ensure_ascii=False) for line in lines)
         self._file.emit(logging.makeLogRecord({"msg": text}))
-
-    def last(self, count: int) -> list[Mapping[str, Any]]:
-        """The newest lines of the present file, oldest first."""
-        try:
-            with self._path.open("rb") as file:
-                return [json.loads(line) for line in _last_lines(file.fileno(), count)]
-        except FileNotFoundError:
-            return []
 
     def close(self) -> None:
         self._file.close()
@@ -65,8 +56,9 @@ class BufferedLineFile:
         else:
             self._lost += 1
 
-    def last(self, count: int) -> list[Mapping[str, Any]]:
-        return self._file.last(count)
+    @property
+    def path(self) -> Path:
+        return self._file.path
 
     async def flush(self) -> None:
         held, self._held = self._held, []
@@ -110,12 +102,3 @@ def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return str(value)
-
-
-def _last_lines(descriptor: int, count: int) -> list[bytes]:
-    at, tail = os.fstat(descriptor).st_size, b""
-    while at > 0 and tail.count(b"\n") <= count:
-        start = max(0, at - _BLOCK_BYTES)
-        tail = os.pread(descriptor, at - start, start) + tail
-        at = start
-    return tail.splitlines()[-count:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from control_plane.domain.access import Claims, Principal
@@ -39,10 +40,10 @@ class Gpu(Protocol):
 
 
 class LineLog(Protocol):
-    """A file of JSON lines for operators."""
+    """A file of JSON lines for operators. `path`: where it is, or will be with its first line."""
+
+    @property
+    def path(self) -> Path: ...
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Never waits for long, and never fails."""
-
-    def last(self, count: int) -> list[Mapping[str, Any]]:
-        """The newest lines, oldest first. Reads the file."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from control_plane.domain.access import Principal
 from control_plane.domain.errors import DomainError
@@ -48,9 +48,10 @@ class Audit:
     def __init__(self, lines: LineLog, clock: Clock) -> None:
         self._lines, self._clock = lines, clock
 
-    def last(self, count: int) -> list[Mapping[str, Any]]:
-        """The newest lines, the newest first. Reads a file."""
-        return self._lines.last(count)[::-1]
+    @property
+    def file(self) -> Path:
+        """Where the lines are; there is none before the first."""
+        return self._lines.path
 
     def refuse(self, actor: Actor, code: str) -> None:
         """Who may not do it asked for something, and a line does not tell of it yet."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from control_plane.domain.errors import EngineFailed
+from control_plane.gateways.line_files import LineFile
 from tests.contract.conftest import ServeHttp
 from tests.contract.served import Served
+from tests.contract.truthgpt.graphql_client import asked, opened
 
 CHANGED = ("verb", "object", "result", "who", "role", "door")
 OPTIMIZE = {"model_id": "coder", "optimization_level": "basic"}
@@ -77,6 +80,23 @@ async def test_c_audit_01_keys_and_tokens_for_others_are_told_without_their_secr
     assert given["access_token"] not in written
 
 
+async def test_c_audit_01_each_verb_over_graphql_leaves_a_line(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    http.world.audit.written.clear()
+    unload = 'mutation { unloadModel(modelId: "coder") }'
+    await asked(http, unload)
+    await asked(http, unload, http.viewer)
+    async with opened(http, "graphql-transport-ws") as socket:
+        await socket.begin(Authorization=http.admin["Authorization"])
+        await socket.start('mutation { loadModel(name: "coder", modelType: "transformer") { status } }')
+        await socket.results()
+    assert told(http) == [
+        ("model.unload", "coder", "OK", "somebody", "admin", "http"),
+        ("request.refused", "POST /graphql", "FORBIDDEN", "somebody", "viewer", "http"),
+        ("model.load", "coder", "OK", "somebody", "admin", "websocket"),
+    ]
+
+
 async def test_c_audit_01_a_replayed_answer_is_no_second_deed(serve_http: ServeHttp) -> None:
     http = await serve_http()
     http.world.audit.written.clear()
@@ -94,11 +114,14 @@ async def test_c_audit_01_an_inference_leaves_no_line(serve_http: ServeHttp) -> 
     assert http.world.audit.written == []
 
 
-async def test_c_audit_01_an_admin_reads_the_newest_lines_first(serve_http: ServeHttp) -> None:
+async def test_c_audit_01_an_admin_reads_the_newest_lines_first(serve_http: ServeHttp, tmp_path: Path) -> None:
     http = await serve_http()
+    assert (await http.client.get("/admin/audit", headers=http.admin)).json() == []
     http.world.audit.written.clear()
     await http.client.delete("/models/coder", headers=http.admin)
     await http.client.post("/native/v1/models/coder/load", headers=http.admin)
+    http.world.audit.path = tmp_path / "audit.log"
+    LineFile(http.world.audit.path).append(http.world.audit.written)
     for limit, verbs in ((1, ["model.load"]), (100, ["model.load", "model.unload"])):
         lines = (await http.client.get("/admin/audit", params={"limit": limit}, headers=http.admin)).json()
         assert [line["verb"] for line in lines] == verbs

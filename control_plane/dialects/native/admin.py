@@ -21,6 +21,7 @@ from control_plane.dialects.native.admin_protocol import (
 from control_plane.domain.access import Principal
 from control_plane.domain.limits import LimitClass
 from control_plane.domain.paging import LIMIT_MAX
+from control_plane.edge.http.log_tails import last_lines
 from control_plane.edge.http.routing import Admin, Routes, ServicesDep
 from control_plane.edge.quotas import Quotas
 from control_plane.edge.tallies import Tallies
@@ -54,8 +55,8 @@ async def get_audit(
     caller: Admin, services: ServicesDep, limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = 100
 ) -> list[AuditLine]:
     """The newest lines of the audit log, the newest first. Older ones are in its turned over files on the server."""
-    lines = await asyncio.to_thread(services.audit.last, limit)
-    return [AuditLine.model_validate(line) for line in lines]
+    lines = await asyncio.to_thread(last_lines, services.audit.file, limit)
+    return [AuditLine.model_validate_json(line) for line in reversed(lines.splitlines())]
 
 
 def _callers(quotas: Quotas) -> Iterator[CallerUsageInfo]:
