@@ -14,6 +14,7 @@ from control_plane.domain.errors import DomainError
 from control_plane.ports import Clock, LineLog
 
 OK, REFUSED = "OK", "request.refused"
+OBJECT_LENGTH_MAX = 300  # a path or a wrong name may have tens of thousands of characters
 Facts = Mapping[str, str]
 
 
@@ -88,5 +89,6 @@ class Audit:
                 "door": None if actor is None else actor.door,
                 "request_id": None if actor is None else actor.request_id,
                 **told,
+                "object": told["object"][:OBJECT_LENGTH_MAX],
             }
         )

@@ -55,8 +55,11 @@ class _Audited:
 
 
 def _recorded(method: Callable[..., Any], verb: Verb, audit: Audit) -> Callable[..., Any]:
+    signature = inspect.signature(method)
+
     @contextmanager
-    def line(arguments: tuple[Any, ...]) -> Iterator[Callable[[Any], Any]]:
+    def line(positional: tuple[Any, ...], named: Mapping[str, Any]) -> Iterator[Callable[[Any], Any]]:
+        arguments = tuple(signature.bind(*positional, **named).arguments.values())
         about = verb.object_of(*arguments)
         if about is None:
             yield lambda result: result
@@ -73,16 +76,16 @@ def _recorded(method: Callable[..., Any], verb: Verb, audit: Audit) -> Callable[
     if inspect.iscoroutinefunction(method):
 
         @functools.wraps(method)
-        async def recorded(*arguments: Any) -> Any:
-            with line(arguments) as told:
-                return told(await method(*arguments))
+        async def recorded(*positional: Any, **named: Any) -> Any:
+            with line(positional, named) as told:
+                return told(await method(*positional, **named))
 
     else:
 
         @functools.wraps(method)
-        def recorded(*arguments: Any) -> Any:
-            with line(arguments) as told:
-                return told(method(*arguments))
+        def recorded(*positional: Any, **named: Any) -> Any:
+            with line(positional, named) as told:
+                return told(method(*positional, **named))
 
     return recorded
 

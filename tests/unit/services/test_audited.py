@@ -8,6 +8,7 @@ import dataclasses
 import pytest
 
 from control_plane.domain.access import Principal, Role
+from control_plane.domain.errors import DomainError
 from control_plane.services import audited as module
 from control_plane.services.audit import Actor, act
 from control_plane.services.registry import Services
@@ -38,8 +39,16 @@ async def test_c_audit_01_what_services_ask_of_each_other_leaves_no_line(world: 
 
 async def test_c_audit_01_a_line_knows_the_caller_without_a_door(world: World) -> None:
     await world.services.models.load("coder", None, ROOT)
+    await world.services.models.load(caller=ROOT, reference="coder")
+    for line in world.audit.written:
+        assert (line["who"], line["object"], line["door"], line["revision"]) == ("root", "coder", None, "coder:1")
+
+
+async def test_c_audit_01_a_line_stays_short_whatever_was_asked_for(world: World) -> None:
+    with pytest.raises(DomainError):
+        await world.services.models.load("x" * 60_000, None, ROOT)
     (line,) = world.audit.written
-    assert (line["who"], line["door"], line["revision"]) == ("root", None, "coder:1")
+    assert line["object"] == "x" * 300
 
 
 async def test_c_audit_01_who_is_at_work_is_known_in_what_he_starts_and_nowhere_else(world: World) -> None:
@@ -62,8 +71,9 @@ async def test_c_audit_01_one_who_is_cancelled_and_a_bug_are_told_too(world: Wor
     loading.cancel()
     await asyncio.gather(loading, return_exceptions=True)
     world.triton.loads_go_on.set()
-    with pytest.raises(TypeError):
-        await world.services.models.unload(5)  # type: ignore[arg-type]
+    world.triton.answers_fail = RuntimeError("a bug")  # type: ignore[assignment]
+    with pytest.raises(RuntimeError):
+        await world.services.models.load("coder")
     assert [line["result"] for line in world.audit.written] == ["CANCELLED", "INTERNAL_ERROR"]
 
 
