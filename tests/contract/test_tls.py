@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from control_plane.domain.access import Role
 from control_plane.edge.tls import read_tls
 from tests.contract.conftest import two_models
 from tests.contract.served import Served, serving
+from tests.contract.sockets import open_socket
 from tests.doubles.certificates import self_signed, written
 from tests.product import TRITONPLANE, ServerProcess
 
@@ -39,6 +41,12 @@ async def test_o_next_02_routes_of_every_kind_answer_over_tls(https: Served) -> 
     assert (await https.client.post("/inference", json=ASK, headers=https.user)).json()["output"]["text"]
     streamed = await https.client.post("/inference/stream", json=ASK, headers=https.user)
     assert streamed.text.endswith("data: [DONE]\n\n")
+
+
+async def test_o_next_02_websockets_open_over_tls(https: Served, files: tuple[Path, Path]) -> None:
+    trusts = ssl.create_default_context(cafile=str(files[0]))
+    async with open_socket(https, ssl=trusts) as connected:
+        assert (await connected.ask("ping"))["type"] == "pong"
 
 
 async def test_o_next_02_plain_text_is_not_answered_and_the_server_lives(https: Served) -> None:

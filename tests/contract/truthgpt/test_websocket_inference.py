@@ -168,6 +168,16 @@ async def test_t_ws_08_a_server_that_stops_lets_a_run_finish_and_begins_no_other
         assert await socket.hear_close() == 1001
 
 
+async def test_t_ws_08_a_run_that_outlasts_the_stop_is_cut_off_with_the_same_close(serve_http: ServeHttp) -> None:
+    http = await held(serve_http)
+    async with open_socket(http, CODER) as socket:
+        await socket.say("start_inference", input_data="a b c")
+        await http.world.triton.holding.wait()
+        await http.server.stop(0)
+        assert await socket.hear_close() == 1001
+    assert http.world.triton.closed_early == 1
+
+
 async def test_c_rl_06_runs_count_in_the_bucket_of_inference(serve_http: ServeHttp) -> None:
     world = await two_models()
     http = await serve_http(world, quotas=limited(world.clock))

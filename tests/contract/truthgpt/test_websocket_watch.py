@@ -134,7 +134,7 @@ async def test_t_ws_03_the_tokens_of_ones_own_requests_arrive_and_nobody_elses(s
         assert "".join(await hear_tokens(admin, 6)) == "what bob saidwhat ann said"
 
 
-async def test_t_ws_03_tokens_arrive_from_streams_and_sockets_and_grpc_too(serve_http: ServeHttp, serve: Serve) -> None:
+async def test_t_ws_03_tokens_arrive_whatever_api_asks_for_them(serve_http: ServeHttp, serve: Serve) -> None:
     http = await serve_http()
     grpc = await serve(http.world)
     async with open_socket(http) as listening, open_socket(http, "/ws/inference/coder") as generating:
@@ -144,6 +144,9 @@ async def test_t_ws_03_tokens_arrive_from_streams_and_sockets_and_grpc_too(serve
         assert await hear_tokens(listening, 2) == ["by", " stream"]
         await generating.say("start_inference", input_data="by socket")
         assert await hear_tokens(listening, 2) == ["by", " socket"]
+        query = 'mutation { runInference(modelId: "coder", inputData: "by graphql") { output } }'
+        await http.client.post("/graphql", json={"query": query}, headers=http.user)
+        assert await hear_tokens(listening, 2) == ["by", " graphql"]
         user = grpc.as_role(Role.USER)
         await grpc.stub.RunInference(grpc.pb.InferenceRequest(model_id="coder", input_text="by grpc"), metadata=user)
         assert await hear_tokens(listening, 2) == ["by", " grpc"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from control_plane.domain.access import Principal, Role
-from control_plane.domain.errors import NotAuthenticated
+from control_plane.domain.errors import DomainError, NotAuthenticated, Unavailable
 from control_plane.edge.http.sockets.entry import EXPIRED, GOING_AWAY, Entry
 from control_plane.edge.http.sockets.opened import OpenSockets
 
@@ -13,12 +15,17 @@ ANN = Principal("ann", Role.USER)
 
 
 class Key:
-    is_deleted = False
+    """`failure`: what looking it up raises."""
+
+    failure: DomainError | None = None
 
     async def verify(self) -> Principal:
-        if self.is_deleted:
-            raise NotAuthenticated("the API key is unknown")
+        if self.failure is not None:
+            raise self.failure
         return ANN
+
+
+DELETED = NotAuthenticated("the API key is unknown")
 
 
 class SilentWebSocket:
@@ -44,11 +51,22 @@ async def test_a_deleted_key_closes_what_it_had_opened_and_nothing_else() -> Non
     opened, kept, deleted = OpenSockets(asyncio.Event(), recheck_s=0.01), Key(), Key()
     (one, staying), (other, leaving) = entered(kept), entered(deleted)
     with opened.holding(one), opened.holding(other):
-        deleted.is_deleted = True
+        deleted.failure = DELETED
         assert await asyncio.wait_for(leaving.closed, 5) == EXPIRED
         assert not staying.closed.done()
         assert len(opened) == 2
     assert len(opened) == 0
+
+
+async def test_a_database_that_does_not_answer_closes_nobody_and_is_asked_again() -> None:
+    opened, key = OpenSockets(asyncio.Event(), recheck_s=0.01), Key()
+    key.failure = Unavailable("the database does not answer")
+    entry, websocket = entered(key)
+    with opened.holding(entry):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(websocket.closed), 0.05)
+        key.failure = DELETED
+        assert await asyncio.wait_for(websocket.closed, 5) == EXPIRED
 
 
 async def test_all_are_told_when_the_server_stops() -> None:
@@ -65,5 +83,5 @@ async def test_a_socket_may_come_after_all_others_have_gone() -> None:
         key = Key()
         entry, websocket = entered(key)
         with opened.holding(entry):
-            key.is_deleted = True
+            key.failure = DELETED
             assert await asyncio.wait_for(websocket.closed, 5) == EXPIRED

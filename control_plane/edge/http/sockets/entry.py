@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -12,11 +13,12 @@ from typing import cast
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from control_plane.domain.access import Principal
-from control_plane.domain.errors import NotAuthenticated, NotPermitted
+from control_plane.domain.errors import DomainError, NotAuthenticated, NotPermitted
 from control_plane.edge.quotas import Quotas
 from control_plane.services.access import Access, Presented
 from control_plane.services.audit import Actor, act
 
+log = logging.getLogger(__name__)
 GOING_AWAY, FAULT = 1001, 1011  # RFC 6455
 EXPIRED = 4401  # 4000 and the HTTP status that says so
 REASON_BYTES_MAX = 123  # RFC 6455: a control frame has 125
@@ -93,6 +95,8 @@ class Entry:
             await self.verified()
         except NotAuthenticated as error:
             self.close(EXPIRED, error.message)
+        except DomainError as error:  # the database does not answer, say: it is asked again soon
+            log.warning("a socket's credential cannot be checked", extra={"reason": error.message})
 
     def forget_expiry(self) -> None:
         if self._expiry is not None:
