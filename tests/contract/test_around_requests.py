@@ -213,7 +213,7 @@ async def spoken(http: Served, request: str, until: bytes) -> bytes:
 
 
 async def test_c_auth_08_a_websocket_is_refused_with_401_before_404(http: Served) -> None:
-    request = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    request = "GET /nope HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     request += "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
     said = await spoken(http, f"{request}\r\n", b"}}")
     assert said.startswith(b"HTTP/1.1 401 ")
