@@ -28,7 +28,7 @@ from control_plane.domain.errors import InvalidRequest
 # A document is lexed character by character; what is long, as a prompt, travels as a variable.
 LENGTH_MAX = 65_536
 TOKENS_MAX, DEPTH_MAX, ALIASES_MAX = 2000, 10, 15
-REPEATS_MAX = 100  # validation compares fields of one response name in pairs
+REPEATS_MAX = 50  # validation compares fields of one response name in pairs
 # The schema's own description is deeper than any answer: by the tools' standard question for it, 4 levels more.
 SCHEMA_DEPTH_FREE = 10
 _SCHEMA_FIELDS = ("__schema", "__type")

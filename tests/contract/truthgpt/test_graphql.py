@@ -411,6 +411,22 @@ async def test_t_gql_14_sizes_beyond_32_bits_are_numbers(serve_http: ServeHttp) 
     assert model["sizeBytes"] == 7_000_000_000
 
 
+async def test_c_audit_01_what_a_document_changes_or_may_not_change_leaves_a_line(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    lines = http.world.audit.written
+    lines.clear()
+    unload = 'mutation { unloadModel(modelId: "adder") }'
+    await data(http, unload)
+    await error(http, unload, http.user)
+    await data(http, "{ models { name } }")
+    told = [(line["verb"], line["result"], line["who"], line["role"], line["door"]) for line in lines]
+    assert told == [
+        ("model.unload", "OK", "somebody", "admin", "http"),
+        ("request.refused", "FORBIDDEN", "somebody", "user", "http"),
+    ]
+    assert all(line["request_id"].startswith("req_") for line in lines)
+
+
 async def test_c_rl_each_root_field_counts_in_the_bucket_of_its_class(serve_http: ServeHttp) -> None:
     world = await two_models()
     http = await serve_http(world, quotas=limited(world.clock))

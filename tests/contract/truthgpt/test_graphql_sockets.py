@@ -15,6 +15,7 @@ from control_plane.domain.errors import EngineFailed
 from control_plane.domain.jobs import JobKind
 from control_plane.domain.optimization import OptimizationOptions
 from control_plane.domain.optimization_options import parse_options
+from control_plane.edge.graphql import sockets
 from control_plane.ports import Progress
 from control_plane.services.jobs import Run
 from tests.contract.conftest import ServeHttp, two_models
@@ -290,6 +291,28 @@ async def test_nothing_runs_before_the_beginning(http: Served, protocol: str) ->
 
 
 @both
+async def test_a_client_that_does_not_begin_is_let_go(
+    http: Served, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "INIT_S", 0.05)
+    async with opened(http, protocol, http.admin) as socket:
+        assert await socket.closed() == (4408, "connection_init did not come")
+
+
+@both
+async def test_a_connection_has_only_so_many_operations(
+    serve_http: ServeHttp, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "OPERATIONS_MAX", 3)
+    http = await serve_http()
+    http.world.triton.hold_at = 0
+    async with begun(http, protocol) as socket:
+        for name in "abcd":
+            await socket.start(STREAM, name, text="a b")
+        assert (await socket.closed())[0] == 4400
+
+
+@both
 async def test_a_second_beginning_and_a_second_operation_of_one_id_close_it(
     serve_http: ServeHttp, protocol: str
 ) -> None:
@@ -385,6 +408,37 @@ async def test_c_rl_06_operations_count_in_the_buckets_of_http(serve_http: Serve
         await socket.start(STREAM, text="a")
         told = await error(socket)
         assert code(told) == "RATE_LIMIT_EXCEEDED"
+
+
+@both
+async def test_c_audit_01_what_a_connection_changes_leaves_a_line_with_its_own_request(
+    serve_http: ServeHttp, protocol: str
+) -> None:
+    http = await serve_http()
+    lines = http.world.audit.written
+    lines.clear()
+    async with begun(http, protocol) as socket:
+        for model in ("adder", "coder"):
+            await socket.start(f'mutation {{ unloadModel(modelId: "{model}") }}')
+            await socket.results()
+    told = [(line["verb"], line["object"], line["who"], line["door"]) for line in lines]
+    assert told == [("model.unload", name, "somebody", "websocket") for name in ("adder", "coder")]
+    assert len({line["request_id"] for line in lines}) == 2
+
+
+@both
+async def test_c_rl_05_who_has_no_credential_is_counted_by_address(serve_http: ServeHttp, protocol: str) -> None:
+    world = await two_models(anonymous_role=Role.USER)
+    http = await serve_http(world, quotas=limited(world.clock, trusted_proxies=("127.0.0.1",)))
+    for address, count in [("192.0.2.1", 10), ("192.0.2.2", 1)]:
+        async with opened(http, protocol, {"X-Forwarded-For": address}) as socket:
+            await socket.begin()
+            for _ in range(count):
+                await socket.start(STREAM, text="a")
+                assert len(await socket.results()) == 1
+            if count == 10:
+                await socket.start(STREAM, text="a")
+                assert code(await error(socket)) == "RATE_LIMIT_EXCEEDED"
 
 
 @both
