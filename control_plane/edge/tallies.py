@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
@@ -26,9 +26,13 @@ class Tally:
 
 
 class Tallies:
-    """All routes' tallies. A route is a template, never a raw path: a path would make a new series per id."""
+    """All routes' tallies. A route is a template, never a raw path: a path would make a new series per id.
+
+    `count_sockets`: how many WebSockets are open.
+    """
 
     def __init__(self) -> None:
+        self.count_sockets: Callable[[], int] = lambda: 0
         self._tallies: dict[tuple[str, str, str], Tally] = {}
 
     def of(self, dialect: str, route: str, method: str) -> Tally:
@@ -50,6 +54,9 @@ class Collector:
 
     def collect(self) -> Iterator[Metric]:
         yield self._requests()
+        sockets = GaugeMetricFamily("tritonplane_websockets_open", "WebSockets that are open now.")
+        sockets.add_metric([], self._tallies.count_sockets())
+        yield sockets
         yield from self._inferences()
         yield from self._states()
         yield from self._jobs()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import socket
 import time
 from contextlib import suppress
@@ -38,7 +39,7 @@ async def answers(connected: Socket) -> bool:
     return (await connected.ask("ping"))["type"] == "pong"
 
 
-async def test_c_auth_08_a_socket_opens_with_the_headers_of_any_request(http: Served) -> None:
+async def test_t_ws_07_c_auth_08_a_socket_opens_with_the_headers_of_any_request(http: Served) -> None:
     _, secret = await key_of(http)
     for headers in (http.user, {"X-API-Key": secret}, {"Authorization": f"Bearer {secret}"}):
         async with open_socket(http, headers=headers) as connected:
@@ -155,10 +156,10 @@ async def test_c_auth_13_a_deleted_key_opens_nothing_and_what_it_had_opened_says
     assert (await refusal(http, "/ws", {"X-API-Key": secret})).status_code == 401
 
 
-async def test_x_met_01_handshakes_are_counted_by_route(serve_http: ServeHttp) -> None:
+async def test_x_met_01_handshakes_are_counted_by_route_and_open_sockets_as_they_are(serve_http: ServeHttp) -> None:
     http = await serve_http()
     async with open_socket(http, "/v1/ws/inference/coder"):
-        pass
+        assert "tritonplane_websockets_open 1.0" in (await http.client.get("/metrics")).text
     await refusal(http, "/ws", {})
     metrics = (await http.client.get("/metrics")).text
     counted = 'tritonplane_http_requests_total{dialect="truthgpt",method="WEBSOCKET",'
@@ -274,6 +275,36 @@ async def test_t_ws_08_a_client_that_reads_too_late_finds_why(serve_http: ServeH
         await asyncio.wait_for(triton.was_closed_early.wait(), 20)
         assert await late.hear_close() == 1013
     assert QUEUE_MAX == 1000
+
+
+async def test_a_client_that_has_vanished_is_noticed_by_its_silence(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    http.server.config.ws_ping_interval = http.server.config.ws_ping_timeout = 0.1
+    http.world.triton.hold_at = 0
+    start = json.dumps({"type": "start_inference", "input_data": "a"})
+    raw = await stuck(http, "/ws/inference/coder", start)  # it never answers a ping
+    await asyncio.wait_for(http.world.triton.was_closed_early.wait(), 5)
+    async with asyncio.timeout(CLOSING_S + 2):
+        while http.server.server_state.connections:  # noqa: ASYNC110 - uvicorn does not tell
+            await asyncio.sleep(0.02)
+    raw.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_noise_after_the_handshake_ends_that_socket_alone(serve_http: ServeHttp, seed: int) -> None:
+    http = await serve_http()
+    noise = random.Random(seed)
+    async with open_socket(http) as other:
+        for _ in range(10):
+            raw = await stuck(http, "/ws", '{"type": "ping"}')
+            with suppress(ConnectionError):
+                raw.sendall(noise.randbytes(5000))
+            raw.shutdown(socket.SHUT_WR)
+            raw.close()
+        assert await answers(other)
+    async with asyncio.timeout(CLOSING_S + 2):
+        while len(http.server.server_state.connections) > 1:  # noqa: ASYNC110 - uvicorn does not tell
+            await asyncio.sleep(0.02)
 
 
 async def test_half_a_handshake_and_half_a_frame_hold_nothing_up(http: Served) -> None:

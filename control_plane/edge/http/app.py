@@ -91,6 +91,7 @@ def build_http(
     add_handlers(app, _methods(mounted, lean), debug=config.debug)
     rules = SocketRules(config.cors_origins, config.debug)
     opened = OpenSockets(services.health.stopping)
+    tallies.count_sockets = opened.__len__
     inside = SocketDoor(app, list(_mounted_sockets(dialects)), door, opened, tallies, rules)
     once = Keyed(inside, services.idempotency, list(_keyed_routes(mounted)), config.max_body_bytes)
     rules_of_all = replace(_rules(mounted, config), pages=dict(_pages(dialects)))
