@@ -25,7 +25,7 @@ from triton_backends.runtime.replies import Reply, ReplyPump
 from triton_backends.runtime.tensors import inputs_by_name
 from triton_backends.runtime.triton import Request, log, require_numpy_1
 
-THREADS, QUEUE = 4, 16
+THREADS, QUEUE = 4, 64
 METRICS = {
     "diffusion_steps": "Denoising steps done since the model was loaded, one for each image",
     "diffusion_cancelled": "Drawings whose caller left since the model was loaded",

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from control_plane.domain.errors import Conflict, InvalidRequest, Unavailable
+from control_plane.domain.errors import Conflict, EngineCrashed, InvalidRequest, Unavailable
 from control_plane.domain.images import Drawing, DrawingStep, Drawn
 from control_plane.domain.models import HealthStatus, ModelState
 from control_plane.services.publishing import NewRevision
@@ -34,7 +34,8 @@ def stub_of(gallery: Gallery, directory: str) -> psutil.Process:
     pid = gallery.triton.supervisor.pid
     assert pid is not None
     children = psutil.Process(pid).children(recursive=True)
-    return next(child for child in children if any(f"/{directory}/" in part for part in child.cmdline()))
+    living = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    return next(child for child in living if any(f"/{directory}/" in part for part in child.cmdline()))
 
 
 @asynccontextmanager
@@ -98,6 +99,20 @@ async def test_a_part_that_dies_is_healed_and_the_same_image_comes_again(gallery
         await _until_loaded(gallery, "unet:1")
 
     assert gallery.catalog.resolve("shapes").state is ModelState.LOADED
+    assert (await gallery.drawings.draw(CIRCLE)).images == before.images
+
+
+async def test_a_sampler_that_dies_while_it_draws_ends_the_drawing_and_is_healed(gallery: Gallery) -> None:
+    before = await gallery.drawings.draw(CIRCLE)
+    async with watched(gallery):
+        stream = gallery.drawings.stream(Drawing("shapes", num_steps=50, num_images=16))
+        await anext(stream)
+        stub_of(gallery, "shapes--r1").kill()
+        with pytest.raises(EngineCrashed):
+            async with asyncio.timeout(10):
+                _ = [item async for item in stream]
+        await _until_loaded(gallery, "shapes:1")
+
     assert (await gallery.drawings.draw(CIRCLE)).images == before.images
 
 
