@@ -66,6 +66,8 @@ class Reconciler:
             elif status.state is not ModelState.FAILED:
                 self._loader.mark(status.revision, ModelState.UNLOADED)
         revisions = [status.revision for status in statuses]
+        called = {part for revision in revisions for part in revision.parts}
+        revisions.sort(key=lambda revision: revision.directory in called)  # what serves callers itself is first
         for are_pipelines in (False, True):  # parts first: what has failed is not tried once more for each pipeline
             settled = (one for one in revisions if bool(one.parts) is are_pipelines)
             await asyncio.gather(*(self._settle(one, quarantined) for one in settled))

@@ -143,6 +143,19 @@ async def test_a_triton_that_has_started_anew_gets_parts_before_their_pipelines(
     assert _state(world, "painter") is ModelState.LOADED
 
 
+async def test_what_serves_callers_itself_is_loaded_before_parts_and_pipelines() -> None:
+    world = await make_world(
+        diffusion_revision("digits", parts=(UNET,)), tensor_revision("unet"), tensor_revision("adder")
+    )
+    for name in ("digits", "adder"):
+        await world.services.models.load(name)
+    world.triton.loads.clear()
+
+    await world.services.inference.reconciler.reconcile()
+
+    assert world.triton.loads == ["adder--r1", UNET, "digits--r1"]
+
+
 async def test_a_quarantined_part_is_not_tried_again_for_its_pipeline() -> None:
     world = await _world()
     await world.services.models.load("digits")
