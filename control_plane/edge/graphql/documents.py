@@ -28,7 +28,8 @@ from control_plane.domain.errors import InvalidRequest
 # A document is lexed character by character; what is long, as a prompt, travels as a variable.
 LENGTH_MAX = 65_536
 TOKENS_MAX, DEPTH_MAX, ALIASES_MAX = 2000, 10, 15
-REPEATS_MAX = 50  # validation compares fields of one response name in pairs
+# Validation compares fields of one response name in pairs, and fragments with each other.
+REPEATS_MAX, FRAGMENTS_MAX = 50, 20
 # The schema's own description is deeper than any answer: by the tools' standard question for it, 4 levels more.
 SCHEMA_DEPTH_FREE = 10
 _SCHEMA_FIELDS = ("__schema", "__type")
@@ -64,24 +65,21 @@ def refused(message: str, node: Node | None = None, **details: object) -> GraphQ
 
 def _check(document: DocumentNode) -> None:
     fields = [field for node in document.definitions for field in _fields_below(node)]
-    aliases = sum(field.alias is not None for field in fields)
-    if aliases > ALIASES_MAX:
-        raise refused(f"the document has {aliases} aliases, at most {ALIASES_MAX} are allowed", limit=ALIASES_MAX)
+    fragments = [node for node in document.definitions if isinstance(node, FragmentDefinitionNode)]
     repeats = Counter((field.alias or field.name).value for field in fields)
-    for name, count in repeats.most_common(1):
-        if count > REPEATS_MAX:
-            message = f"the document asks {count} times for {name[:100]!r}, at most {REPEATS_MAX} are allowed"
-            raise refused(message, limit=REPEATS_MAX)
-    depths = _Depths(
-        {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
-    )
+    _check_count("aliases", sum(field.alias is not None for field in fields), ALIASES_MAX)
+    _check_count("fragments", len(fragments), FRAGMENTS_MAX)
+    _check_count("fields of one name", max(repeats.values(), default=0), REPEATS_MAX)
+    depths = _Depths({node.name.value: node for node in fragments})
     for node in document.definitions:
-        if not isinstance(node, OperationDefinitionNode):
-            continue  # how deep a fragment is, depends on where it is spread; one that is nowhere, is refused
-        depth = depths.below(node)
-        if depth > DEPTH_MAX:
-            message = f"the document is {depth} levels deep, at most {DEPTH_MAX} are allowed"
-            raise refused(message, node, limit=DEPTH_MAX)
+        # How deep a fragment is, depends on where it is spread; one that is nowhere, validation refuses.
+        if isinstance(node, OperationDefinitionNode):
+            _check_count("levels", depths.below(node), DEPTH_MAX, node)
+
+
+def _check_count(what: str, count: int, most: int, node: Node | None = None) -> None:
+    if count > most:
+        raise refused(f"the document has {count} {what}, at most {most} are allowed", node, limit=most)
 
 
 class _Depths:

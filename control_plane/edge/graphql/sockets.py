@@ -144,6 +144,9 @@ class _Conversation:
             end = self._words.end(start.id)
         except Refused as refused:
             end = self._words.refusal(start.id, refused.errors)
+        except Exception as error:
+            bug = GraphQLError(str(error), original_error=error)
+            end = self._words.refusal(start.id, self._operations.told([bug], call))
         finally:
             call.visit.leave()
         self._running.pop(start.id)

@@ -48,6 +48,10 @@ HOSTILE = {
         f"fragment F{number} on Query {{ ...F{number + 1} ...F{number + 1} a{number} {{ ...F{number + 1} }} }}"
         for number in range(60)
     ) + " fragment F60 on Query { models { name } }",
+    "twenty-one fragments in all pairs": "{ ...F0 } " + " ".join(
+        f"fragment F{number} on Query {{ models {{ name }} ...F{number + 1} ...F{min(number + 2, 20)} }}"
+        for number in range(20)
+    ) + " fragment F20 on Query { models { name } }",
     "types of fields of types": "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }",
     "a long way down one type": "{ __schema { types { " + "ofType { " * 30 + "name" + " }" * 30 + " } } }",
     "a directive of nobody": "{ models @boom { name } }",
@@ -71,7 +75,7 @@ async def test_t_gql_12_a_hostile_document_is_refused_at_once(http: Served, kind
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        (nested(11), "11 levels deep, at most 10"),
+        (nested(11), "11 levels, at most 10"),
         (aliases(16), "16 aliases, at most 15"),
         ("{ " + "__typename " * 2000 + "}", "more than 2000 tokens"),
     ],

@@ -9,6 +9,7 @@ import time
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
 
 from control_plane.domain.access import Role
 from control_plane.domain.errors import EngineFailed
@@ -226,6 +227,22 @@ async def test_c_auth_10_the_credential_may_come_in_connection_init(
         assert len(await socket.results()) == 1
         await socket.start(STREAM, text="a")
         assert code(await error(socket)) == "FORBIDDEN"
+
+
+@both
+async def test_c_auth_08_a_browser_may_name_its_token_in_the_url_or_as_a_subprotocol(
+    http: Served, protocol: str
+) -> None:
+    token = http.world.token(Role.USER)
+    async with opened(http, protocol, path=f"/graphql?token={token}") as socket:
+        assert await socket.begin() == {"type": "connection_ack"}
+    url = http.url.replace("http", "ws") + "/graphql"
+    async with connect(url, subprotocols=[Subprotocol(f"bearer.{token}"), Subprotocol(protocol)]) as connection:
+        assert connection.subprotocol == protocol
+        socket = Socket(connection, protocol)
+        assert await socket.begin() == {"type": "connection_ack"}
+        await socket.start(STREAM, text="a")
+        assert len(await socket.results()) == 1
 
 
 @both
