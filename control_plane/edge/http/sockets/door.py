@@ -64,8 +64,11 @@ class SocketDoor:
         scope.setdefault("state", {})["request_id"] = request_id
         scope["app"] = self._app
         passage = _Passage(scope, receive, send, self._tallies)
+        is_foreign = _is_foreign(headers, self._rules.origins)
+        entry = Entry(passage.websocket, is_foreign=is_foreign, subprotocol=_bearing(scope["subprotocols"]))
+        scope["state"]["entry"] = entry
         try:
-            await self._enter(passage, headers)
+            await self._enter(passage, entry, headers)
         except DomainError as error:
             await passage.fail(error)
         except (WebSocketDisconnect, OSError):  # the caller left
@@ -78,12 +81,11 @@ class SocketDoor:
         except Exception as error:
             log.error("unexpected failure", extra={"request_id": request_id}, exc_info=error)
             await passage.fail(unexpected(error, debug=self._rules.debug))
+        finally:
+            entry.forget_expiry()
 
-    async def _enter(self, passage: _Passage, headers: Mapping[bytes, bytes]) -> None:
+    async def _enter(self, passage: _Passage, entry: Entry, headers: Mapping[bytes, bytes]) -> None:
         scope, route = passage.websocket.scope, self._find(passage)
-        is_foreign = _is_foreign(headers, self._rules.origins)
-        entry = Entry(passage.websocket, is_foreign=is_foreign, subprotocol=_bearing(scope["subprotocols"]))
-        scope["state"]["entry"] = entry
         verify = partial(self._door.admit, headers, b"", scope["client"])
         try:
             entry.admit(await verify(), verify)

@@ -30,7 +30,6 @@ class OpenSockets:
         try:
             yield
         finally:
-            entry.forget_expiry()
             self._open.discard(entry)
             if not self._open:
                 self._watching.cancel()
