@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Query, Request
@@ -79,7 +80,7 @@ def _class_usage(quotas: Quotas, who: Principal, limit: LimitClass, asked: Asked
         refused=asked.refused,
         limit=None if quota is None else quota.limit,
         used=None if quota is None else quota.limit - quota.remaining,
-        reset_at=None if quota is None else quota.reset_at_s,
+        reset_at=None if quota is None else datetime.fromtimestamp(quota.reset_at_s, UTC),
     )
 
 

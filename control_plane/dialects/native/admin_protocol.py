@@ -13,17 +13,14 @@ from control_plane.edge.http.schemas import Timestamp
 
 
 class ClassUsage(BaseModel):
-    """`requests` came to work, `refused` were too many. The last three tell of the quota now; null without a limit.
-
-    Units: `reset_at` epoch seconds.
-    """
+    """`requests` came to work, `refused` were too many. The last three tell of the quota now; null without a limit."""
 
     limit_class: LimitClass
     requests: int
     refused: int
     limit: int | None
     used: int | None
-    reset_at: int | None
+    reset_at: Timestamp | None
 
 
 class CallerUsageInfo(BaseModel):
