@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -79,6 +80,6 @@ async def _left(receive: Receive) -> None:
 
 
 def _headers(errors: Sequence[Json]) -> dict[str, str]:
-    waits = [error["extensions"]["details"].get("retry_after_seconds") for error in errors]
-    longest_s = max((wait for wait in waits if wait is not None), default=None)
-    return {} if longest_s is None else {"Retry-After": str(longest_s)}
+    told = [error["extensions"]["details"].get("retry_after_seconds") for error in errors]
+    waits_s = [wait_s for wait_s in told if isinstance(wait_s, int | float)]
+    return {"Retry-After": str(math.ceil(max(waits_s)))} if waits_s else {}

@@ -182,6 +182,12 @@ async def test_t_gql_08_a_text_is_continued_with_the_options_that_were_asked_for
     assert sent["seed"] == 9007199254740991
 
 
+async def test_c_id_01_the_requests_id_reaches_triton(http: Served) -> None:
+    body = {"query": RUN, "variables": {"model": "coder", "text": "a"}}
+    reply = await http.client.post("/graphql", json=body, headers={**http.user, "X-Request-ID": "mine-7"})
+    assert reply.headers["X-Request-ID"] == http.world.triton.requests[-1].request_id == "mine-7"
+
+
 async def test_t_gql_08_defaults_are_those_of_rest_and_a_brace_in_a_text_means_nothing(http: Served) -> None:
     assert (await data(http, RUN, http.user, model="coder", text='{"a": 1}'))["runInference"]["output"] == '{"a": 1}'
     sent = dict(http.world.triton.requests[-1].parameters)
