@@ -26,8 +26,8 @@ class _Running:
 class Idempotency:
     """Used by one event loop, and one server has a database for itself: who works is known in memory.
 
-    Source: draft-ietf-httpapi-idempotency-key-header, sections 2.6 and 2.7; "Idempotent requests" in Stripe's API
-    reference, which keeps nothing either of a request that was refused before anything began.
+    Source: draft-ietf-httpapi-idempotency-key-header; "Idempotent requests" in Stripe's API reference, whose v2 does
+    not keep failures either.
     """
 
     def __init__(self, store: AnswerStore, clock: Clock) -> None:
