@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from control_plane.domain.errors import DomainError, EngineCrashed, InvalidRequest, TimedOut, Unavailable
 from control_plane.domain.models import Health, HealthStatus, Revision, TensorSpec
 from control_plane.domain.tensors import BYTES, WIDTHS, Inference, Tensor, element_count, pack, text_tensor
@@ -24,7 +27,8 @@ class Prober:
             return self._health(HealthStatus.UNKNOWN, "a decoupled model of its own kind: nothing harmless to ask it")
         answered_at_s = self._triton.answered_at_s(revision.directory)
         try:
-            await self._ask(revision, inference)
+            with _public(revision):
+                await self._ask(revision, inference)
         except (EngineCrashed, TimedOut) as error:
             if isinstance(error, TimedOut) and self._triton.answered_at_s(revision.directory) != answered_at_s:
                 return self._health(HealthStatus.UNKNOWN, "busy: it answers others, but the probe waited too long")
@@ -44,6 +48,16 @@ class Prober:
 
     def _health(self, status: HealthStatus, reason: str | None) -> Health:
         return Health(status, self._clock.now(), reason)
+
+
+@contextmanager
+def _public(revision: Revision) -> Iterator[None]:
+    """A failure tells of models as callers know them."""
+    try:
+        yield
+    except DomainError as error:
+        error.message = revision.in_public_words(error.message)
+        raise
 
 
 def probe_request(revision: Revision) -> Inference | None:

@@ -55,8 +55,8 @@ class Drawing:
     def __post_init__(self) -> None:
         label, labels = self.options.label, self.studio.facts.labels
         if label is not None and label not in labels:
-            known = f"its labels are {', '.join(labels)}" if labels else "it has none"
-            raise InvalidParameter(f"label {label!r} is not one of this model's: {known}")
+            known = f"its labels are {', '.join(labels[:50])}" if labels else "it has none"
+            raise InvalidParameter(f"label {label[:100]!r} is not one of this model's: {known}")
         trained = len(self.studio.facts.alphas_cumprod)
         if self.options.num_steps > trained:
             raise InvalidParameter(f"num_steps must be 1 to {trained}, the steps that this model was trained with")

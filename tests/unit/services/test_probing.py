@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 import pytest
 
 from control_plane.domain.errors import DomainError, EngineCrashed, EngineFailed, TimedOut, Unavailable
-from control_plane.domain.models import HealthStatus, Signature, TensorSpec
+from control_plane.domain.models import HealthStatus, Revision, Signature, TensorSpec
 from control_plane.domain.tensors import Inference, Prediction, text_tensor
 from control_plane.services.probing import Prober, probe_request
 from tests.doubles.clock import FixedClock
-from tests.doubles.repository import tensor_revision
+from tests.doubles.repository import diffusion_revision, hybrid_revision, tensor_revision
 from tests.doubles.triton import InMemoryTriton
 
 
@@ -28,6 +30,16 @@ class FailingTriton(InMemoryTriton):
         return self.answered_s
 
 
+class FailingStreams(InMemoryTriton):
+    def __init__(self, failure: DomainError) -> None:
+        super().__init__()
+        self.failure = failure
+
+    async def stream(self, inference: Inference) -> AsyncGenerator[Prediction, None]:
+        raise self.failure
+        yield
+
+
 @pytest.mark.parametrize(
     ("failure", "answers_others", "expected"),
     [
@@ -43,6 +55,20 @@ async def test_only_a_model_that_answers_nobody_is_dead(
 ) -> None:
     prober = Prober(FailingTriton(failure, answers_others=answers_others), FixedClock())
     assert (await prober.probe(tensor_revision("mlp"))).status is expected
+
+
+async def test_a_failure_of_a_part_is_told_in_public_words() -> None:
+    prober = Prober(FailingStreams(Unavailable("the model 'unet--r1' is not loaded")), FixedClock())
+    health = await prober.probe(diffusion_revision("digits", parts=("unet--r1",)))
+    assert (health.status, health.reason) == (HealthStatus.UNKNOWN, "the model 'unet:1' is not loaded")
+
+
+@pytest.mark.parametrize("revision", [diffusion_revision("digits"), hybrid_revision("painter")])
+def test_a_model_that_draws_is_asked_for_one_step(revision: Revision) -> None:
+    inference = probe_request(revision)
+    assert inference is not None
+    assert {tensor.name for tensor in inference.inputs} == {spec.name for spec in revision.signature.inputs}
+    assert dict(inference.parameters) == {"num_steps": 1, "stream": False}
 
 
 def test_a_text_encoder_is_asked_for_one_empty_text() -> None:
