@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from control_plane.domain.access import Role
 from control_plane.domain.errors import EngineFailed
@@ -49,6 +54,26 @@ async def test_c_audit_01_neither_bodies_nor_credentials_stand_in_it(serve_http:
     assert "private" not in written
     # Only the first has a credential as we take it; the others are no reason to show what was meant as one.
     assert [line["status"] for line in lines.written] == [200, 401, 401, 401, 200]
+
+
+async def test_c_audit_01_a_websocket_leaves_a_line_when_it_ends(serve_http: ServeHttp) -> None:
+    lines = InMemoryLines()
+    http = await serve_http(access_log=lines)
+    address = http.url.replace("http:", "ws:") + "/ws"
+    token = http.world.token(Role.USER, "alice")
+    async with connect(f"{address}?token={token}") as socket:
+        await socket.send('{"type": "ping"}')
+        assert "pong" in str(await socket.recv())
+    async with asyncio.timeout(10):
+        while not lines.written:  # noqa: ASYNC110 - the server does not tell
+            await asyncio.sleep(0.001)
+    with pytest.raises(InvalidStatus):
+        await connect(address)
+    assert [tuple(line[name] for name in SHOWN) for line in lines.written] == [
+        ("WEBSOCKET", "/ws", 101, "alice"),
+        ("WEBSOCKET", "/ws", 401, None),
+    ]
+    assert lines.written[0]["query"] == "token=REDACTED"
 
 
 async def test_c_audit_01_a_failure_is_logged_with_its_status(serve_http: ServeHttp) -> None:

@@ -43,7 +43,8 @@ class AccessLog:
 
     def _who(self, scope: Scope) -> str | None:
         """Lean routes leave no principal behind, but he was verified just now, and is remembered."""
-        principal = scope.get("state", {}).get("principal")
+        state = scope.get("state", {})
+        principal = state["entry"].principal if "entry" in state else state.get("principal")
         if principal is None:
             raw = raw_credential(*credentials_of(dict(scope["headers"]), scope["query_string"]))
             principal = self._access.recall(raw)
