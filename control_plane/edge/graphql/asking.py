@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from control_plane.domain.errors import InvalidRequest
 
@@ -34,20 +35,20 @@ def asked_in(sent: object) -> Asked:
 def asked_in_body(body: bytes, content_type: str) -> Asked:
     """Raises InvalidRequest. Read as JSON whatever it says it is, any web page could send it: browsers ask first only
     for other content types than those of forms."""
-    if "json" not in content_type:
+    if not content_type.partition(";")[0].strip().lower().endswith("json"):  # its parameters say nothing
         raise InvalidRequest("send the body as JSON, with the header Content-Type: application/json", reason="json")
-    return asked_in(_decoded("the body", body))
+    return asked_in(decoded("the body", body))
 
 
 def asked_in_query(parameters: Mapping[str, str]) -> Asked:
     """Of a URL's query string, where `variables` are a JSON text. Raises InvalidRequest."""
     variables = parameters.get("variables")
-    return asked_in({**parameters, "variables": _decoded("`variables`", variables.encode()) if variables else None})
+    return asked_in({**parameters, "variables": decoded("`variables`", variables) if variables else None})
 
 
-def _decoded(what: str, text: bytes) -> object:
+def decoded(what: str, text: str | bytes) -> object:
+    """Raises InvalidRequest for what is no JSON; NaN is none, and a text that UTF-8 cannot say is none either."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else "it cannot be read"
-        raise InvalidRequest(f"{what} is not JSON: {reason}", reason="json") from None
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
+        raise InvalidRequest(f"{what} is not JSON: {error}", reason="json") from None

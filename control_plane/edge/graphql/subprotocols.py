@@ -5,13 +5,12 @@ Source: graphql-ws, PROTOCOL.md (`graphql-transport-ws`); subscriptions-transpor
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from control_plane.domain.errors import DomainError, InvalidRequest
-from control_plane.edge.graphql.asking import Asked, asked_in
+from control_plane.edge.graphql.asking import Asked, asked_in, decoded
 
 Json = dict[str, Any]
 Message = Mapping[str, Any]
@@ -72,10 +71,12 @@ class Subprotocol:
     def read(self, text: str | None) -> Command:
         """Raises BadMessage. None: a frame that is no text."""
         try:
-            message = json.loads(text or "")
-        except (ValueError, RecursionError):
-            raise BadMessage("a message must be a JSON object in a text frame") from None
-        word = message.get("type") if isinstance(message, dict) else None
+            message = decoded("a message", text or "")
+        except InvalidRequest:
+            message = None
+        if not isinstance(message, dict):
+            raise BadMessage("a message must be a JSON object in a text frame")
+        word = message.get("type")
         if not isinstance(word, str) or word not in self.commands:
             raise BadMessage(f"a message's type must be one of {', '.join(self.commands)}")
         return self.commands[word](message)

@@ -296,12 +296,16 @@ async def test_t_gql_12_a_variable_of_another_type_is_refused(http: Served) -> N
         (b"{", "application/json", "json"),
         (b"\xff", "application/json", "json"),
         (b"[" * 100_000, "application/json", "json"),
+        (b'{"query": "{ models { name } }", "variables": {"a": NaN}}', "application/json", "json"),
+        (b'{"query": "{ models { name } }", "variables": {"a": "\\ud800"}}', "application/json", "json"),
         (b"[]", "application/json", "schema"),
         (b"{}", "application/json", "schema"),
         (b'{"query": 1}', "application/json", "schema"),
         (b'{"query": "{ models { name } }", "variables": []}', "application/json", "schema"),
         (b'{"query": "{ models { name } }", "operationName": 1}', "application/json", "schema"),
         (b'{"query": "{ models { name } }"}', "text/plain", "json"),
+        (b'{"query": "{ models { name } }"}', "text/plain; like=application/json", "json"),
+        (b'{"query": "{ models { name } }"}', "", "json"),
     ],
 )
 async def test_t_gql_12_what_is_no_graphql_request_is_400(

@@ -355,6 +355,7 @@ async def test_a_second_beginning_and_a_second_operation_of_one_id_close_it(
         "[]",
         "[" * 5000,
         '{"type": "colour"}',
+        '{"type": "START", "id": "1", "payload": {"query": "\\ud800"}}',
         '{"type": ["connection_init"]}',
         '{"type": "connection_init", "payload": 5}',
         '{"type": "START", "id": 5, "payload": {}}',
