@@ -14,8 +14,6 @@ from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, max_pool2d
 from training.images.glyphs import CANVAS, HEIGHT, read_faces, read_glyphs
 
 SIZE = 32
-# Sampled twice as fine as the image, and averaged: edges stay smooth.
-_FINE = 2 * SIZE
 
 
 class Weight(IntEnum):
@@ -61,18 +59,17 @@ class Digits:
 
     def __init__(self, seed: int, *, held_out: bool = False, variety: Variety | None = None) -> None:
         faces = [place for place, face in enumerate(read_faces()) if face.held_out is held_out]
-        self._ink = torch.from_numpy(read_glyphs()[faces])
+        self._inks = strengths(torch.from_numpy(read_glyphs()[faces]))
         self._variety = variety or Variety()
         self._seed = seed
 
     def batch(self, step: int, count: int) -> Batch:
         draw = torch.Generator().manual_seed(int(np.random.SeedSequence((self._seed, step)).generate_state(1)[0]))
         digits = torch.randint(10, (count,), generator=draw)
-        faces = torch.randint(len(self._ink), (count,), generator=draw)
-        ink = self._ink[faces, digits].float().div(255).unsqueeze(1)
-        ink, slanted = self._placed(thickened(ink, _uniform(draw, count, 0, 1)), draw)
-        images = avg_pool2d(ink, 2)
-        return Batch(1 - 2 * images, digits, weight_of(images), slanted)
+        faces = torch.randint(self._inks.shape[1], (count,), generator=draw)
+        inks = self._inks[:, faces, digits].float().div(255).unsqueeze(2)
+        ink, slanted = self._placed(thickened(inks, _uniform(draw, count, 0, 1)), draw)
+        return Batch(1 - 2 * ink, digits, weight_of(ink), slanted)
 
     def _placed(self, ink: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         count, variety = len(ink), self._variety
@@ -87,16 +84,24 @@ class Digits:
         across, down = (_uniform(draw, count, -1, 1) * variety.shift * 2 / SIZE for _ in range(2))
         cos, sin = turn.cos(), turn.sin()
         rows = [width * (cos + shear * sin), width * (shear * cos - sin), across, scale * sin, scale * cos, down]
-        grid = affine_grid(torch.stack(rows, 1).view(count, 2, 3), [count, 1, _FINE, _FINE], align_corners=False)
+        grid = affine_grid(torch.stack(rows, 1).view(count, 2, 3), [count, 1, SIZE, SIZE], align_corners=False)
         return grid_sample(ink, grid, mode="bilinear", align_corners=False), slanted.long()
 
 
-def thickened(ink: Tensor, share: Tensor) -> Tensor:
-    """Strokes grown by up to three pixels of the canvas on each side; a third of the digits stays as it is."""
-    grown = max_pool2d(ink, 7, stride=1, padding=3)
-    amount = (1.5 * share - 0.5).clamp(0, 1).view(-1, 1, 1, 1)
-    near = max_pool2d(ink, 3, stride=1, padding=1)
-    return torch.where(amount < 0.5, ink + 2 * amount * (near - ink), near + (2 * amount - 1) * (grown - near))
+def strengths(ink: Tensor) -> Tensor:
+    """The same ink with strokes as they are, and grown by one and by three pixels of the canvas on each side.
+
+    Averaged to half the canvas, about a pixel of which becomes one of the image: edges stay smooth.
+    """
+    grown = [max_pool2d(ink.float(), 2 * by + 1, stride=1, padding=by) for by in (0, 1, 3)]
+    return torch.stack([avg_pool2d(one, 2).round().to(torch.uint8) for one in grown])
+
+
+def thickened(inks: Tensor, share: Tensor) -> Tensor:
+    """Between the strengths, shapes [3, n, 1, height, width]; a third of the digits stays as it is."""
+    amount = (3 * share - 1).clamp(0, 2).view(-1, 1, 1, 1)
+    plain, near, grown = inks
+    return torch.where(amount < 1, plain.lerp(near, amount), near.lerp(grown, amount - 1))
 
 
 # Stroke widths at the lower and the upper quarter of what this module draws.

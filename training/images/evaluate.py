@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 
+from converters.graph import read_graph
 from training.images.digits import stroke_width
 from training.images.judge import Judge, accuracy, load_judge
 from training.images.prompts import Prompt, Writer
@@ -25,8 +25,8 @@ from training.images.sample import DIFFUSION, ENCODER, TEXT_TO_IMAGE, UNET, Arra
 from training.images.train import load_painter, losses
 from training.images.unet import LABELS, NULL_ROW
 
-# Images of each digit, and prompts, that are judged.
-PER_DIGIT, PROMPTS = 100, 2000
+# Images of each digit that are judged: with the settings of the model, and with others; and prompts.
+PER_DIGIT, PER_DIGIT_OTHERS, PROMPTS = 50, 20, 2000
 # The samples of the cards have seeds below.
 _FIRST_SEED = 1_000_000
 _ROWS = 50
@@ -37,10 +37,12 @@ def evaluate(run: Path, repository: Path) -> dict[str, dict[str, Any]]:
     """Every figure of the cards, by package."""
     judge = load_judge(run / "judge.pt")
     diffusion, hybrid = (Pipeline(repository, name) for name in (DIFFUSION, TEXT_TO_IMAGE))
-    asked = [str(digit) for digit in range(LABELS) for _ in range(PER_DIGIT)]
-    by_label = [diffusion.labelled(label) for label in asked]
+    by_label, others = (
+        [diffusion.labelled(str(digit)) for digit in range(LABELS) for _ in range(count)]
+        for count in (PER_DIGIT, PER_DIGIT_OTHERS)
+    )
     writer = Writer(seed=2, held_out=True)
-    by_prompt = [hybrid.read(writer.write(int(digit)).text) for digit in asked]
+    by_prompt = [hybrid.read(writer.write(digit).text) for digit in range(LABELS) for _ in range(PER_DIGIT)]
     same, other = (accuracy(judge, held_out=held_out) for held_out in (False, True))
     judged = {"judge_accuracy": {"fonts_trained_on": same, "fonts_held_out": other}}
     return {
@@ -48,8 +50,8 @@ def evaluate(run: Path, repository: Path) -> dict[str, dict[str, Any]]:
         ENCODER: graph_figures(repository / ENCODER) | reading(run, hybrid),
         DIFFUSION: judged
         | {"recognised": recognised(diffusion, judge, by_label, Sketch())}
-        | {"by_steps": by_sketch(diffusion, judge, by_label, [Sketch(steps=steps) for steps in (5, 10, 50)])}
-        | {"by_guidance": by_sketch(diffusion, judge, by_label, [Sketch(guidance=value) for value in (1.0, 4.0)])},
+        | {"by_steps": by_sketch(diffusion, judge, others, [Sketch(steps=steps) for steps in (5, 10, 50)])}
+        | {"by_guidance": by_sketch(diffusion, judge, others, [Sketch(guidance=value) for value in (1.0, 4.0)])},
         TEXT_TO_IMAGE: judged
         | {"recognised": recognised(hybrid, judge, by_prompt, Sketch()), "styles": styles(hybrid, judge)},
     }
@@ -57,11 +59,8 @@ def evaluate(run: Path, repository: Path) -> dict[str, dict[str, Any]]:
 
 def graph_figures(package: Path) -> dict[str, Any]:
     graph = package / "1" / "model.onnx"
-    weights = onnx.load(graph).graph.initializer
     return {
-        "parameters": sum(
-            int(np.prod(tensor.dims)) for tensor in weights if tensor.data_type == onnx.TensorProto.FLOAT
-        ),
+        "parameters": read_graph(graph.read_bytes()).parameters,
         "bytes": graph.stat().st_size,
         "sha256": hashlib.sha256(graph.read_bytes()).hexdigest(),
     }
@@ -78,8 +77,8 @@ def drawn(pipeline: Pipeline, conditions: Sequence[Array], sketch: Sketch) -> to
 
 
 def recognised(pipeline: Pipeline, judge: Judge, conditions: Sequence[Array], sketch: Sketch) -> dict[str, Any]:
-    """The share of PER_DIGIT images of each digit, in their order, that the judge takes for it."""
-    guesses = judge(drawn(pipeline, conditions, sketch)).argmax(1).view(LABELS, PER_DIGIT)
+    """The share of the images of each digit, as many of each and in their order, that the judge takes for it."""
+    guesses = judge(drawn(pipeline, conditions, sketch)).argmax(1).view(LABELS, -1)
     right = (guesses == torch.arange(LABELS)[:, None]).float()
     shares = {str(digit): round(float(right[digit].mean()), 4) for digit in range(LABELS)}
     return {"all": round(float(right.mean()), 4), "by_digit": shares, "images": right.numel()}
@@ -101,7 +100,7 @@ def styles(pipeline: Pipeline, judge: Judge) -> dict[str, dict[str, float]]:
     """What words of style do: stroke width in pixels, and lean in pixels to the right a pixel upwards."""
     found = {}
     for style in STYLES:
-        conditions = [pipeline.read(f"a {style}{digit}") for digit in range(LABELS) for _ in range(PER_DIGIT)]
+        conditions = [pipeline.read(f"a {style}{digit}") for digit in range(LABELS) for _ in range(PER_DIGIT_OTHERS)]
         images = drawn(pipeline, conditions, Sketch())
         ink = ((1 - images) / 2).clamp(0, 1)
         share = judge(images).argmax(1).view(LABELS, -1) == torch.arange(LABELS)[:, None]
@@ -164,7 +163,7 @@ def call_ms(repository: Path, calls: int = 40) -> dict[str, float]:
 
 def main() -> None:
     run, repository = Path(sys.argv[1]), Path(sys.argv[2])
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     for name, figures in evaluate(run, repository).items():
         text = json.dumps(figures, indent=2)
         (repository / name / "figures.json").write_text(text + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from training.images.unet import NULL_ROW
 from training.images.vocabulary import (
     BOLD,
     DIGITS,
+    FILLERS,
     HELD_OUT_TEMPLATES,
     HELD_OUT_THINGS,
     LOOKALIKES,
@@ -40,6 +41,7 @@ class Habits:
     negative: float = 0.22
     styled: float = 0.45
     misspelt: float = 0.25
+    filled: float = 0.3
     ending: float = 0.2
 
 
@@ -49,6 +51,7 @@ class Writer:
     def __init__(self, seed: int, *, held_out: bool = False, habits: Habits | None = None) -> None:
         self._random = random.Random(f"{seed} {held_out}")
         self._habits = habits or Habits()
+        self._held_out = held_out
         self._templates = HELD_OUT_TEMPLATES if held_out else TEMPLATES
         self._things = HELD_OUT_THINGS if held_out else THINGS
 
@@ -67,6 +70,8 @@ class Writer:
             template = template.replace("{n}", self._thing(), 1)
         ends = template.endswith("{s}")
         text = template.replace("{s}", style.rstrip() if ends else style)
+        if not self._held_out and self._random.random() < self._habits.filled:
+            text = self._interrupted(text)
         name = "" if digit == NULL_ROW else self._random.choice(DIGITS[digit])
         if self._random.random() < self._habits.misspelt:
             name, text = self._misspelt(name), self._misspelt(text)
@@ -98,6 +103,14 @@ class Writer:
             letters = [self._random.choice((string.ascii_lowercase, "aeiou")[place % 2]) for place in range(8)]
             return "".join(letters[: self._random.randint(3, 8)])
         return self._random.choice(self._things)
+
+    def _interrupted(self, text: str) -> str:
+        """With a word or two somewhere that change nothing, so that unknown words are learned to be passed over."""
+        words = text.split(" ")
+        for _ in range(self._random.randint(1, 2)):
+            word = self._random.choice(FILLERS) if self._random.random() < 0.6 else self._thing()
+            words.insert(self._random.randint(0, len(words)), word)
+        return " ".join(words)
 
     def _several(self) -> str:
         """Numbers that have more than one digit, or two of them."""

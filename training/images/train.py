@@ -32,8 +32,8 @@ class Run:
     # On the last stretch the rate falls to zero.
     final_steps: int
     seed: int = 0
-    batch: int = 128
-    rate: float = 1.5e-3
+    batch: int = 64
+    rate: float = 1.2e-3
     weight_decay: float = 0.01
     ema: float = 0.998
     # Shares of the samples whose digit and style, or whose style alone, is not told to the UNet.
@@ -177,7 +177,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--final-steps", type=int, required=True, help="how many of them the rate falls for")
     parser.add_argument("--minutes", type=float, default=120, help="stop there, with a checkpoint to go on from")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="more wait for each other where others compute too")
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--compiled", action="store_true", help="with torch.compile, which needs a C++ compiler")
     return parser.parse_args()

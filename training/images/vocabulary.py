@@ -115,6 +115,14 @@ LOOKALIKES = (
     *("nice", "fine day", "night", "light bulb", "mine", "line", "wine", "hero", "zebra", "zone", "to", "too", "tower"),
     *("for", "far", "four-leaf", "won", "ate", "tree", "free", "eagle", "sixpence pie", "onion", "twin", "twig"),
 )
+# Said beside what is meant, and meaning nothing here.
+FILLERS = (
+    *("very", "really", "quite", "big", "small", "large", "tiny", "red", "blue", "green", "yellow", "simple", "clean"),
+    *("beautiful", "pretty", "lovely", "cool", "good", "clear", "nicely", "neat", "perfect", "ugly", "funny", "old"),
+    *("new", "modern", "classic", "single", "only", "lonely", "lucky", "happy", "sad", "dark", "plain", "ordinary"),
+    *("quickly", "now", "today", "here", "again", "maybe", "kindly", "some", "my", "your", "our", "this", "that"),
+    *("with", "from", "under", "above", "inside", "like", "as", "so", "um", "well", "ok", "hey", "hi", "thanks"),
+)
 THINGS = (
     *("cat", "dog", "horse", "house", "table", "chair", "tree house", "river", "mountain", "car", "bicycle", "train"),
     *("apple", "banana", "bread", "cup", "bottle", "window", "door", "book", "pencil", "letter", "word", "circle"),
