@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from control_plane.domain.access import Principal
@@ -62,8 +61,15 @@ class Quotas:
         return replace(principal, id=f"ip:{self._addresses.of(peer, forwarded_for)}")
 
     def charge(self, principal: Principal, limit: LimitClass) -> Quota | None:
-        """Count one request; None where there is no limit to tell of. Raises RateLimited."""
-        return self.charge_at(principal, limit, self.seconds())
+        """Count one request that is over at once; None where there is no limit to tell of. Raises RateLimited."""
+        asked = self.usage.of(principal, limit)
+        try:
+            quota = self.charge_at(principal, limit, self.seconds())
+        except RateLimited:
+            asked.refused += 1
+            raise
+        asked.requests += 1
+        return quota
 
     def charge_at(self, principal: Principal, limit: LimitClass, at_s: float) -> Quota | None:
         lane = self._lane(principal, limit)
@@ -83,15 +89,6 @@ class Quotas:
     def left(self, principal: Principal, limit: LimitClass) -> Quota | None:
         """What a bucket has left; None where there is no limit to tell of."""
         return _told(self._lane(principal, limit), principal, self.seconds())
-
-    @contextmanager
-    def entered(self, principal: Principal) -> Iterator[None]:
-        """One request more in flight, until the block is left. Raises RateLimited."""
-        self.enter(principal)
-        try:
-            yield
-        finally:
-            self.leave(principal)
 
     def enter(self, principal: Principal) -> None:
         """`leave` must follow, unless this raises RateLimited."""

@@ -29,6 +29,7 @@ from control_plane.domain.images import Drawing, DrawingStep
 from control_plane.domain.limits import LimitClass
 from control_plane.edge.http.routing import Routes
 from control_plane.edge.http.sockets.session import Session, open_session
+from control_plane.edge.quotas import Visit
 from control_plane.edge.request_ids import new_request_id
 
 routes = Routes("WebSocket")
@@ -75,7 +76,6 @@ class _Inferring:
         if session.is_running(_RUN):
             raise Conflict("an inference runs on this connection; wait for its end, or send stop_inference")
         session.check_open()
-        session.quotas.charge(session.principal, LimitClass.INFERENCE)
         session.start(_RUN, partial(self._run, work), is_to_finish=True)
 
     def _work(self, message: StartInference) -> Callable[[], Awaitable[None]]:
@@ -88,8 +88,15 @@ class _Inferring:
         return partial(self._generate, asked.generation())
 
     async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
-        with self._session.quotas.entered(self._session.principal):
+        visit = Visit(self._session.quotas, self._session.principal)
+        try:
+            visit.enter(LimitClass.INFERENCE)
             await work()
+        except DomainError as error:
+            visit.forgive(error)
+            raise
+        finally:
+            visit.leave()
 
     async def _generate(self, generation: Generation) -> None:
         texts: list[str] = []

@@ -207,6 +207,42 @@ async def test_c_rl_06_a_run_in_flight_counts_among_all_of_its_callers_requests(
         assert (await run(other, "d"))[-1]["text"] == "d"
 
 
+async def test_c_err_09_a_run_refused_for_its_form_or_for_others_that_run_costs_nothing(serve_http: ServeHttp) -> None:
+    world = await two_models()
+    quotas = limited(world.clock, max_in_flight=1)
+    http = await serve_http(world, quotas=quotas)
+    async with open_socket(http, CODER) as socket, open_socket(http, CODER) as other:
+        for _ in range(11):
+            await socket.say("start_inference", input_data="x" * 2000)  # more than the model's context
+            assert await socket.hear_error() == "VALIDATION_ERROR"
+        world.triton.hold_at = 2
+        await socket.say("start_inference", input_data="a b c")
+        await world.triton.holding.wait()
+        for _ in range(11):
+            await other.say("start_inference", input_data="d")
+            assert await other.hear_error() == "RATE_LIMIT_EXCEEDED"
+        world.triton.go_on.set()
+        await socket.hear_until("inference_complete")
+        for _ in range(9):
+            await run(socket, "a")
+        await socket.say("start_inference", input_data="a")
+        assert await socket.hear_error() == "RATE_LIMIT_EXCEEDED"
+
+
+async def test_x_adm_01_messages_are_told_among_what_their_sender_has_asked(serve_http: ServeHttp) -> None:
+    world = await two_models()
+    http = await serve_http(world, quotas=limited(world.clock))
+    async with open_socket(http, CODER) as socket:
+        for _ in range(10):
+            await run(socket, "a")
+        await socket.say("start_inference", input_data="a")
+        assert await socket.hear_error() == "RATE_LIMIT_EXCEEDED"
+        assert (await socket.ask("ping"))["type"] == "pong"
+    (caller, _) = (await http.client.get("/admin/usage", headers=http.as_role("admin", "root"))).json()["callers"]
+    told = {one["limit_class"]: (one["requests"], one["refused"]) for one in caller["classes"]}
+    assert told == {"inference": (10, 1), "default": (1, 0)}
+
+
 async def test_t_rest_19_a_model_that_draws_tells_its_steps_and_then_its_images(serve_http: ServeHttp) -> None:
     http = await serve_http(await drawing_world())
     async with open_socket(http, f"/ws/inference/{DIFFUSION}") as socket:
