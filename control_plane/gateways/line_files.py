@@ -88,11 +88,17 @@ async def open_buffered_lines(path: Path) -> AsyncIterator[BufferedLineFile]:
 
 
 class _PrivateFile(RotatingFileHandler):
-    """The standard library's file that turns over, never readable by others."""
+    """The standard library's file that turns over, never readable by others.
+
+    A line that a crash broke off is ended first, and a character that UTF-8 does not have becomes a question mark.
+    """
 
     def _open(self) -> TextIOWrapper:
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        return os.fdopen(descriptor, "a", encoding="utf-8")
+        descriptor = os.open(self.baseFilename, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        size_bytes = os.fstat(descriptor).st_size
+        if size_bytes and os.pread(descriptor, 1, size_bytes - 1) != b"\n":
+            os.write(descriptor, b"\n")
+        return os.fdopen(descriptor, "a", encoding="utf-8", errors="replace")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
         log.error("lines are lost", extra={"file": self.baseFilename, "reason": str(sys.exc_info()[1])})

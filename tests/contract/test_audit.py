@@ -128,3 +128,15 @@ async def test_c_audit_01_an_admin_reads_the_newest_lines_first(serve_http: Serv
     assert lines[0]["at"] == "2026-11-21T12:00:00.000Z"
     assert (await http.client.get("/admin/audit", headers=http.user)).status_code == 403
     assert (await http.client.get("/admin/audit?limit=0", headers=http.admin)).status_code == 400
+
+
+async def test_c_audit_01_lines_that_cannot_be_read_are_left_out(serve_http: ServeHttp, tmp_path: Path) -> None:
+    http = await serve_http()
+    http.world.audit.written.clear()
+    await http.client.delete("/models/coder", headers=http.admin)
+    http.world.audit.path = tmp_path / "audit.log"
+    http.world.audit.path.write_bytes(b'{"at": "2026-\n{}\n\xff\n')
+    LineFile(http.world.audit.path).append(http.world.audit.written)
+    reply = await http.client.get("/admin/audit", headers=http.admin)
+    assert reply.status_code == 200
+    assert [line["verb"] for line in reply.json()] == ["model.unload"]

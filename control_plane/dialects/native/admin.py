@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Query, Request
+from pydantic import ValidationError
 
 from control_plane.dialects.native.admin_protocol import (
     AuditLine,
@@ -57,7 +59,14 @@ async def get_audit(
 ) -> list[AuditLine]:
     """The newest lines of the audit log, the newest first. Older ones are in its turned over files on the server."""
     lines = await asyncio.to_thread(last_lines, services.audit.file, limit)
-    return [AuditLine.model_validate_json(line) for line in reversed(lines.splitlines())]
+    return list(_audit_lines(reversed(lines.splitlines())))
+
+
+def _audit_lines(lines: Iterable[bytes]) -> Iterator[AuditLine]:
+    """A crash or a full disk may have broken one off: the others are told all the same."""
+    for line in lines:
+        with suppress(ValidationError):
+            yield AuditLine.model_validate_json(line)
 
 
 def _callers(quotas: Quotas) -> Iterator[CallerUsageInfo]:

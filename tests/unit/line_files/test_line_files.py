@@ -56,6 +56,17 @@ def test_c_audit_01_a_full_file_is_turned_over_and_five_are_kept(path: Path) -> 
     assert (newest["number"], before["number"]) == (59, json.loads(path.read_text().splitlines()[0])["number"] - 1)
 
 
+def test_what_utf_8_cannot_say_costs_a_character_and_no_line(path: Path) -> None:
+    LineFile(path).append([{"number": 1}, {"number": 2, "object": "\ud800"}, {"number": 3}])
+    assert numbers(path) == [1, 2, 3]
+
+
+def test_a_line_that_was_broken_off_spoils_no_other(path: Path) -> None:
+    path.write_text('{"number": 1}\n{"numb')
+    LineFile(path).write({"number": 2})
+    assert path.read_text().splitlines() == ['{"number": 1}', '{"numb', '{"number": 2}']
+
+
 def test_a_line_that_cannot_be_written_is_told_of_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         LineFile(tmp_path / "no such folder" / "audit.log").write({"a": 1})
