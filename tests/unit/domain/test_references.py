@@ -12,6 +12,7 @@ from control_plane.domain.references import (
     ModelReference,
     check_new_name,
     parse_reference,
+    public_reference,
     revision_directory,
 )
 
@@ -76,3 +77,11 @@ def test_a_name_that_looks_like_a_revisions_directory_is_not_given(name: str) ->
     with pytest.raises(InvalidRequest, match="--r<number>"):
         check_new_name(name)
     assert revision_directory("coder", 3) == "coder--r3"
+
+
+@pytest.mark.parametrize(
+    ("directory", "reference"),
+    [("digits-unet--r12", "digits-unet:12"), ("echo", "echo"), ("a--r0", "a--r0"), ("a:1", "a:1"), ("a--b", "a--b")],
+)
+def test_a_directory_of_ours_is_told_as_a_reference_and_any_other_name_as_it_is(directory: str, reference: str) -> None:
+    assert public_reference(directory) == reference
