@@ -69,6 +69,7 @@ class Loader:
         except DomainError as error:
             error.message = revision.in_public_words(error.message)
             self.mark(revision, ModelState.FAILED, last_error=error.message)
+            await self._release_parts(revision)
             raise
         took_s = round(monotonic() - started, 3)
         log.info("model loaded", extra={"model": revision.model, "revision": revision.number, "took_s": took_s})

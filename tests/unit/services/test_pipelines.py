@@ -66,6 +66,34 @@ async def test_a_part_that_cannot_be_loaded_fails_its_pipeline_with_the_reason()
     assert "digits--r1" not in world.triton.loads
 
 
+async def test_parts_of_a_pipeline_that_cannot_be_loaded_do_not_stay() -> None:
+    world = await _world()
+    await world.services.models.load("digits")
+    world.triton.refusals["painter--r1"] = EngineFailed("its files are broken")
+
+    with pytest.raises(EngineFailed):
+        await world.services.models.load("painter")
+
+    assert world.triton.loaded == {UNET, "digits--r1"}
+
+
+async def test_a_part_asked_to_go_while_a_pipeline_comes_is_there_in_the_end() -> None:
+    world = await _world()
+    await world.services.models.load("unet")
+    world.triton.loads_go_on.clear()
+    leaving = asyncio.create_task(world.services.models.unload("unet"))
+    await asyncio.sleep(0)
+    coming = asyncio.create_task(world.services.models.load("digits"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    world.triton.loads_go_on.set()
+
+    await asyncio.gather(leaving, coming)
+
+    assert (_state(world, "unet"), _state(world, "digits")) == (ModelState.LOADED, ModelState.LOADED)
+    assert world.triton.loaded == {UNET, "digits--r1"}
+
+
 async def test_unloading_a_pipeline_unloads_the_parts_that_nobody_else_wants() -> None:
     world = await _world()
     await world.services.models.load("painter")
