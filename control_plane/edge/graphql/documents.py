@@ -59,6 +59,10 @@ def read(text: str) -> DocumentNode:
         raise refused(_TOO_DEEP, limit=DEPTH_MAX) from None
 
 
+def asks_for_schema(document: DocumentNode) -> bool:
+    return any(field.name.value in _SCHEMA_FIELDS for node in document.definitions for field in _fields_below(node))
+
+
 def refused(message: str, node: Node | None = None, **details: object) -> GraphQLError:
     return GraphQLError(message, node, original_error=InvalidRequest(message, **details))
 

@@ -14,17 +14,24 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionResult
 
 from control_plane.domain.errors import MethodNotAllowed
+from control_plane.domain.limits import LimitClass
 from control_plane.edge.graphql.asking import Asked
 from control_plane.edge.graphql.context import Call, Context
-from control_plane.edge.graphql.documents import read, refused
+from control_plane.edge.graphql.documents import asks_for_schema, read, refused
 from control_plane.edge.graphql.failures import Json, told
 
 
 class ReadAlready(SchemaExtension):
-    """Hands the document over that was read within our bounds."""
+    """Hands the document over that was read within our bounds, and charges for the schema, which has no resolver."""
 
     def on_parse(self) -> Generator[None, None, None]:
         self.execution_context.graphql_document = self.execution_context.context.document
+        yield
+
+    def on_execute(self) -> Generator[None, None, None]:
+        context: Context = self.execution_context.context
+        if asks_for_schema(context.document):
+            context.call.visit.enter(LimitClass.DEFAULT)
         yield
 
 

@@ -459,6 +459,23 @@ async def test_c_rl_each_root_field_counts_in_the_bucket_of_its_class(serve_http
     assert (await http.client.post("/inference", json=ask, headers=http.user)).status_code == 429
 
 
+async def test_c_rl_asking_for_the_schema_counts_once_and_a_document_that_is_refused_does_not(
+    serve_http: ServeHttp,
+) -> None:
+    world = await two_models()
+    http = await serve_http(world, quotas=limited(world.clock))
+    query = '{ ...Asked } fragment Asked on Query { __schema { types { name } } __type(name: "Model") { name } }'
+    for left in (99, 98):
+        reply = await http.client.post("/graphql", json={"query": query}, headers=http.user)
+        assert reply.json()["data"]["__type"] == {"name": "Model"}
+        assert reply.headers["X-RateLimit-Remaining"] == str(left)
+    wrong = await http.client.post("/graphql", json={"query": "{ __schema { nope } }"}, headers=http.user)
+    assert wrong.headers["X-RateLimit-Remaining"] == "98"
+    for _ in range(98):
+        await data(http, "{ __schema { queryType { name } } }", http.user)
+    assert (await error(http, query, http.user))["extensions"]["code"] == "RATE_LIMIT_EXCEEDED"
+
+
 async def test_a_caller_who_leaves_ends_the_generation(serve_http: ServeHttp) -> None:
     http = await serve_http()
     http.world.triton.hold_at, ended = 0, asyncio.Event()
