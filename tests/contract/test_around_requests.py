@@ -267,3 +267,22 @@ async def test_a_reader_who_is_slow_holds_back_the_stream_and_nobody_else(serve_
         assert not world.triton.holding.is_set(), "what the reader does not take is not made"
     await asyncio.wait_for(world.triton.was_closed_early.wait(), 5)
     assert tally.in_flight == 0
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/inference", "/models"])
+async def test_a_caller_who_leaves_amid_his_body_is_no_bug(
+    serve_http: ServeHttp, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    http = await serve_http()
+    before = len(http.world.triton.requests)
+    _, writer = await asyncio.open_connection(*http.url.removeprefix("http://").split(":"))
+    told = f"Authorization: {http.admin['Authorization']}\r\nContent-Type: application/json\r\nContent-Length: 900\r\n"
+    writer.write(f'POST {path} HTTP/1.1\r\nHost: x\r\n{told}\r\n{{"query"'.encode())
+    await writer.drain()
+    await http.client.get("/health")
+    writer.transport.abort()
+    counted = f'route="{path}",status="4'
+    while counted not in (await http.client.get("/metrics")).text:  # noqa: ASYNC110 - nobody is told of it
+        await asyncio.sleep(0.01)
+    assert "unexpected failure" not in caplog.messages
+    assert len(http.world.triton.requests) == before

@@ -13,6 +13,7 @@ from control_plane.domain.jobs import JobFilter
 from control_plane.domain.paging import Page
 from tests.contract.conftest import ServeHttp, two_models
 from tests.contract.served import Served, serving
+from tests.doubles.quotas import limited
 
 OPTIMIZE = {"model_id": "coder", "optimization_level": "basic"}
 LOAD = {"model_name": "coder", "model_type": "transformer", "config": {}}
@@ -160,6 +161,14 @@ async def test_c_idem_01_a_replay_is_counted_as_its_route(jobs: Served) -> None:
     metrics = (await jobs.client.get("/metrics")).text
     route = 'dialect="native",method="POST",route="/native/v1/models/{name}/load",status="200"'
     assert f"tritonplane_http_requests_total{{{route}}} 2.0" in metrics
+
+
+async def test_c_idem_01_a_key_that_is_refused_is_told_of_the_routes_quota(serve_http: ServeHttp) -> None:
+    world = await two_models()
+    http = await serve_http(world, quotas=limited(world.clock))
+    for key, body, status in (("a", LOAD, 200), ("a", {**LOAD, "config": {"version": "1"}}, 409), ("a b", LOAD, 400)):
+        reply = await http.client.post("/models", json=body, headers=keyed(key, http.admin))
+        assert (reply.status_code, reply.headers["X-RateLimit-Limit"]) == (status, "20")
 
 
 async def test_c_idem_01_the_document_says_where_it_is_taken(jobs: Served) -> None:

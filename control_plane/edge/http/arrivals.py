@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
-from control_plane.domain.errors import PayloadTooLarge
+from control_plane.domain.errors import InvalidRequest, PayloadTooLarge
 from control_plane.edge.request_ids import request_id
 from control_plane.services.access import Presented
 
@@ -40,3 +40,8 @@ def check_declared_size(headers: Mapping[bytes, bytes], limit_bytes: int) -> Non
 
 def too_large(limit_bytes: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"the body is over {limit_bytes} bytes", limit_bytes=limit_bytes)
+
+
+def broken_off() -> InvalidRequest:
+    """For the counts: nobody is there to read it."""
+    return InvalidRequest("the caller left before the body was whole", reason="json")

@@ -8,10 +8,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from control_plane.domain.errors import DomainError, InvalidRequest, MethodNotAllowed, NotFound
+from control_plane.edge.http.arrivals import broken_off
 from control_plane.edge.http.failures import failure
 from control_plane.edge.refusals import unexpected
 
@@ -31,7 +32,7 @@ def add_handlers(app: FastAPI, methods_of: MethodsOf, *, debug: bool) -> None:
     def bug(request: Request, error: Exception) -> Response:
         return answer(request, unexpected(error, debug=debug))
 
-    for kind in (DomainError, HTTPException, RequestValidationError):
+    for kind in (DomainError, HTTPException, RequestValidationError, ClientDisconnect):
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(Exception, bug)
 
@@ -49,6 +50,8 @@ def _domain_error(request: Request, error: Exception, methods_of: MethodsOf) -> 
         return error
     if isinstance(error, RequestValidationError):
         return _invalid(error.errors(), request.headers.get("content-type", ""))
+    if isinstance(error, ClientDisconnect):
+        return broken_off()
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, DomainError):  # raised while FastAPI read the body
         return error.__cause__

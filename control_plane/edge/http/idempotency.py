@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from control_plane.domain.access import Principal
 from control_plane.domain.errors import InvalidRequest
 from control_plane.domain.idempotency import Answer, Asked
-from control_plane.edge.http.arrivals import too_large
+from control_plane.edge.http.arrivals import broken_off, too_large
 from control_plane.edge.http.schemas import refusals
 from control_plane.services.idempotency import Idempotency
 
@@ -64,8 +64,10 @@ class Keyed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._route(scope)
+        if route is not None:
+            scope["route"] = route  # FastAPI, which would find it, is not asked where a key is refused or replayed
         key = _key(scope) if route is not None else None
-        if route is None or key is None:
+        if key is None:
             await self._app(scope, receive, send)
             return
         body = await self._read(receive)
@@ -77,7 +79,6 @@ class Keyed:
 
         answer, is_replay = await self._idempotency.once(_asked(scope, key, body), work)
         if is_replay:
-            scope["route"] = route  # FastAPI, which would have found it, was not asked
             await _replay(answer, send)
         else:
             for message in first.messages:
@@ -97,7 +98,7 @@ class Keyed:
             if not message.get("more_body"):
                 return bytes(body)
             message = await receive()
-        raise InvalidRequest("the caller left before the body was whole", reason="json")
+        raise broken_off()
 
 
 class _Captured:

@@ -16,9 +16,9 @@ from typing import Any, Generic, TypeVar
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.domain.access import Principal, Role
-from control_plane.domain.errors import DomainError, InvalidRequest
+from control_plane.domain.errors import DomainError
 from control_plane.domain.limits import LimitClass
-from control_plane.edge.http.arrivals import check_declared_size, request_id_of, too_large
+from control_plane.edge.http.arrivals import broken_off, check_declared_size, request_id_of, too_large
 from control_plane.edge.http.compression import compressed, wants_gzip
 from control_plane.edge.http.door import Door
 from control_plane.edge.http.envelopes import owner_of
@@ -228,7 +228,7 @@ async def _read(receive: Receive, limit_bytes: int) -> bytes:
     while message.get("more_body"):
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise InvalidRequest("the caller left before the body was whole", reason="json")
+            raise broken_off()
         chunks.append(message.get("body", b""))
         size_bytes += len(chunks[-1])
         if size_bytes > limit_bytes:
