@@ -16,6 +16,7 @@ from control_plane.ports import Clock, Credentials, KeyStore
 
 REMEMBER_S = 30.0  # how long a verified credential is not looked up again; a deleted key is forgotten at once
 REMEMBERED_MAX = 10_000
+REMEMBERED_BYTES_MAX = 4096  # of one; a header may have 64 KiB, and blanks make a new one of the same key
 TOKEN_S_DEFAULT, TOKEN_S_MAX = 3600, 86_400
 NAME_LENGTH_MAX = 200
 ANONYMOUS = "anonymous"
@@ -124,7 +125,7 @@ class Access:
         revocations = self._revocations
         principal = await self._verified(presented)
         # A key deleted while it was being looked up must not be remembered as valid.
-        if revocations == self._revocations:
+        if revocations == self._revocations and len(raw) <= REMEMBERED_BYTES_MAX:
             self._remember(raw, principal)
         return principal
 

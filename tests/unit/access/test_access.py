@@ -193,6 +193,15 @@ async def test_what_is_remembered_is_bounded(world: World, monkeypatch: pytest.M
     assert sum(recalled) <= 3
 
 
+async def test_what_is_longer_than_any_token_is_looked_up_each_time(world: World) -> None:
+    _, secret = await world.key()
+    for blanks, lookups in ((3000, 1), (60_000, 3)):
+        presented, before = Presented(authorization="Bearer " + " " * blanks + secret), world.keys.lookups
+        for _ in range(3):
+            assert (await world.access.identify(presented)).role is Role.USER
+        assert world.keys.lookups == before + lookups
+
+
 async def test_c_auth_13_a_deleted_key_stops_working_at_once_in_every_header(world: World) -> None:
     key, secret = await world.key()
     ways = [Presented(api_key=secret), bearer(secret), Presented(f"Bearer {world.token()}", secret)]
