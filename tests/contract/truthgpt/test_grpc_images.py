@@ -98,4 +98,4 @@ async def test_t_grpc_09_a_drawing_that_fails_or_is_left_ends(served: Served) ->
     call = stream(served, DIFFUSION, "")
     await call.read()
     call.cancel()
-    await asyncio.wait_for(triton.was_closed_early.wait(), 5)
+    await asyncio.wait_for(triton.was_closed_early.wait(), 30)

@@ -207,7 +207,7 @@ async def test_t_rest_19_a_client_that_leaves_ends_the_drawing_inside_triton(ser
     body = ask(DIFFUSION, num_steps=50)
     async with http.client.stream("POST", "/inference/stream", json=body, headers=http.user) as reply:
         assert await anext(reply.aiter_lines()) == 'data: {"step":1,"num_steps":50}'
-    await asyncio.wait_for(http.world.triton.was_closed_early.wait(), 5)
+    await asyncio.wait_for(http.world.triton.was_closed_early.wait(), 30)
 
 
 async def test_t_rest_18_the_document_tells_of_texts_and_of_images(http: Served) -> None:
