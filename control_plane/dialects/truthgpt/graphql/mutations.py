@@ -7,6 +7,7 @@ from typing import Any
 import strawberry
 from strawberry.scalars import JSON
 
+from control_plane.dialects.truthgpt.graphql.inferences import wanted_of
 from control_plane.dialects.truthgpt.graphql.scalars import BigInt
 from control_plane.dialects.truthgpt.graphql.types import (
     InferenceResult,
@@ -17,12 +18,12 @@ from control_plane.dialects.truthgpt.graphql.types import (
     optimization_of,
     text_result,
 )
-from control_plane.dialects.truthgpt.images import to_drawing, to_input
 from control_plane.dialects.truthgpt.mapping import to_loading
 from control_plane.dialects.truthgpt.optimization_mapping import to_optimizing
 from control_plane.domain.access import Role
 from control_plane.domain.errors import InvalidRequest
-from control_plane.domain.generation import Generation, Sampling
+from control_plane.domain.generation import Sampling
+from control_plane.domain.images import Drawing
 from control_plane.domain.limits import LimitClass
 from control_plane.edge.graphql.context import Info
 
@@ -81,17 +82,10 @@ class Mutation:
         context, services = info.context, info.context.services
         sampling = Sampling(max_tokens=max_length, temperature=temperature, top_p=top_p, seed=seed)
         with context.entered(Role.USER, LimitClass.INFERENCE):
-            if services.catalog.resolve(model_id).revision.draws_images:
-                drawing = to_drawing(
-                    model_id,
-                    to_input(input_data),
-                    seed=seed,
-                    request_id=context.request_id,
-                    caller=context.principal.id,
-                )
-                return image_result(await services.drawings.draw(drawing))
-            generation = Generation(model_id, input_data, sampling, context.request_id, context.principal.id)
-            return text_result(await services.inference.generate(generation))
+            wanted = wanted_of(context, model_id, input_data, sampling)
+            if isinstance(wanted, Drawing):
+                return image_result(await services.drawings.draw(wanted))
+            return text_result(await services.inference.generate(wanted))
 
 
 def _object(name: str, given: object) -> dict[str, Any]:

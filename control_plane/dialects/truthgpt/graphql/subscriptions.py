@@ -7,12 +7,13 @@ from contextlib import aclosing
 
 import strawberry
 
+from control_plane.dialects.truthgpt.graphql.inferences import wanted_of
 from control_plane.dialects.truthgpt.graphql.scalars import BigInt
 from control_plane.dialects.truthgpt.graphql.types import Optimization, optimization_of
-from control_plane.dialects.truthgpt.images import output_text, step_text, to_drawing, to_input
+from control_plane.dialects.truthgpt.images import output_text, step_text
 from control_plane.domain.access import Role
-from control_plane.domain.generation import Generation, Sampling
-from control_plane.domain.images import DrawingStep
+from control_plane.domain.generation import Sampling
+from control_plane.domain.images import Drawing, DrawingStep
 from control_plane.domain.limits import LimitClass
 from control_plane.edge.graphql.context import Context, Info
 
@@ -47,14 +48,12 @@ class Subscription:
 
 
 async def _pieces(context: Context, model: str, given: str, sampling: Sampling) -> AsyncGenerator[str, None]:
-    services, caller = context.services, context.principal.id
-    if services.catalog.resolve(model).revision.draws_images:
-        drawing = to_drawing(model, to_input(given), seed=sampling.seed, request_id=context.request_id, caller=caller)
-        async with aclosing(services.drawings.stream(drawing)) as items:
+    services, wanted = context.services, wanted_of(context, model, given, sampling)
+    if isinstance(wanted, Drawing):
+        async with aclosing(services.drawings.stream(wanted)) as items:
             async for item in items:
                 yield step_text(item) if isinstance(item, DrawingStep) else output_text(item)
         return
-    generation = Generation(model, given, sampling, context.request_id, caller)
-    async with aclosing(services.inference.stream(generation)) as tokens:
+    async with aclosing(services.inference.stream(wanted)) as tokens:
         async for token in tokens:
             yield token.text
