@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-from grpc.aio import ServerInterceptor, ServicerContext
+from grpc.aio import ServicerContext
 
 from control_plane.edge.access_log import Lines, Stopwatch
 from control_plane.edge.grpc.call import address_of
-from control_plane.edge.grpc.handlers import Handler, behaviour_of, rebuilt
+from control_plane.edge.grpc.handlers import Around, Handler, behaviour_of, rebuilt
 from control_plane.services.audit import acting
 
 _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
-class CallLog(ServerInterceptor):  # type: ignore[type-arg] # generic in its stubs only
+class CallLog(Around):
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        behaviour, method = behaviour_of(handler), handler_call_details.method
+    def around(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
+        behaviour, method = behaviour_of(handler), details.method
 
         async def logged(message: Any, context: ServicerContext[Any, Any]) -> Any:
             watch = Stopwatch()

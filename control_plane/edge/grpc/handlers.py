@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 import grpc
+from grpc.aio import ServerInterceptor
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behaviour: TypeAlias = Callable[..., Any]
@@ -26,3 +28,18 @@ def rebuilt(handler: Handler, behaviour: Behaviour, deserializer: Callable[[byte
     """The handler with another behaviour, and another reader of its requests; None leaves them bytes."""
     factory = _FACTORIES[handler.request_streaming, handler.response_streaming]
     return factory(behaviour, deserializer, handler.response_serializer)
+
+
+class Around(ServerInterceptor):  # type: ignore[type-arg] # generic in its stubs only
+    """Puts something around every method there is; gRPC itself answers UNIMPLEMENTED to the others."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        handler = await continuation(handler_call_details)
+        return handler if handler is None else self.around(handler, handler_call_details)
+
+    @abstractmethod
+    def around(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler: ...

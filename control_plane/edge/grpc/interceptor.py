@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc.aio import AbortError, ServerInterceptor, ServicerContext
+from grpc.aio import AbortError, ServicerContext
 
 from control_plane.domain.access import Principal, Role
 from control_plane.domain.errors import DomainError, InvalidRequest, NotPermitted
 from control_plane.domain.limits import LimitClass
 from control_plane.edge.grpc.call import Call, address_of, begin, presented_in, request_id_of
 from control_plane.edge.grpc.errors import STATUSES, message_of, trailers_of
-from control_plane.edge.grpc.handlers import Handler, behaviour_of, rebuilt
+from control_plane.edge.grpc.handlers import Around, Handler, behaviour_of, rebuilt
 from control_plane.edge.quotas import Quotas, Visit
 from control_plane.edge.refusals import stopping, unexpected
 from control_plane.services.access import Access
@@ -38,24 +38,14 @@ class Rules:
     limits: Mapping[str, LimitClass] = field(default_factory=dict)
 
 
-class Doorkeeper(ServerInterceptor):  # type: ignore[type-arg] # generic in its stubs only
+class Doorkeeper(Around):
     """Lets in whom the rules allow, as often as the quotas do. What everybody may call is not counted."""
 
     def __init__(self, access: Access, health: HealthService, quotas: Quotas, rules: Rules, audit: Audit) -> None:
         self._access, self._health, self._quotas, self._rules = access, health, quotas, rules
         self._audit = audit
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        handler = await continuation(handler_call_details)
-        if handler is None:  # an unknown method: gRPC answers UNIMPLEMENTED itself
-            return handler
-        return self._guarded(handler, handler_call_details)
-
-    def _guarded(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
+    def around(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
         method, metadata = details.method, _first_values(details.invocation_metadata)
         behaviour = behaviour_of(handler)
         parse = None if handler.request_streaming else handler.request_deserializer
