@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.backends.conftest import ONE_THREAD, PROJECT
+from triton_backends.runtime.decoupled import QueueFull
 from triton_backends.runtime.parameters import InvalidParameter
 from triton_backends.runtime.sessions import sequential_options
 from triton_backends.text_generation.detokenizer import token_bytes
@@ -24,7 +25,7 @@ from triton_backends.text_generation.grammar import Grammars
 from triton_backends.text_generation.model_files import read_facts
 from triton_backends.text_generation.options import GenerationOptions
 from triton_backends.text_generation.sampling import new_samplers
-from triton_backends.text_generation.scheduler import QueueFull, Scheduler
+from triton_backends.text_generation.scheduler import Scheduler
 
 FOLDER = PROJECT / "tests" / "fixtures" / "tiny_text_model" / "1"
 FACTS = read_facts(FOLDER)

@@ -6,7 +6,6 @@ Each thread calls the model's parts inside Triton and waits for them; other draw
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +16,11 @@ from triton_backends.diffusion.model_files import SamplerFacts, read_facts
 from triton_backends.diffusion.options import read_options, read_seed
 from triton_backends.diffusion.parts import TEXT_ENCODER, UNET, TextEncoder, Unet, part_names
 from triton_backends.diffusion.prompts import Prompts
-from triton_backends.diffusion.workers import Counters, QueueFull, Workers
+from triton_backends.diffusion.workers import Counters, Workers
+from triton_backends.runtime.decoupled import accept, close_all, require_decoupled
 from triton_backends.runtime.metrics import Metrics
-from triton_backends.runtime.model_files import BrokenModel, read_text
-from triton_backends.runtime.parameters import InvalidParameter, model_parameter, parse_parameters
+from triton_backends.runtime.model_files import read_text
+from triton_backends.runtime.parameters import model_parameter, parse_parameters
 from triton_backends.runtime.replies import Reply, ReplyPump
 from triton_backends.runtime.tensors import inputs_by_name
 from triton_backends.runtime.triton import Request, log, require_numpy_1
@@ -41,8 +41,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         require_numpy_1()
         config = json.loads(args["model_config"])
-        if not config.get("model_transaction_policy", {}).get("decoupled"):
-            raise BrokenModel("config.pbtxt must say model_transaction_policy { decoupled: true }")
+        require_decoupled(config)
         parts = part_names(config)
         directory = Path(args["model_repository"], args["model_version"])
         facts = read_facts(directory, takes_text=TEXT_ENCODER in parts)
@@ -57,21 +56,13 @@ class TritonPythonModel:
         log(f"{args['model_name']}: draws with {', '.join(parts.values())}, {threads} drawings at a time")
 
     def execute(self, requests: Sequence[Request]) -> None:
-        for request in requests:
-            reply = self._pump.open(request.get_response_sender(), frozenset(request.requested_output_names()))
-            try:
-                self._workers.submit(self._drawing(request, reply))
-            except InvalidParameter as error:
-                reply.fail(str(error), "INVALID_ARG")
-            except QueueFull as error:
-                reply.fail(str(error), "UNAVAILABLE")
+        accept(requests, self._pump, self._submit)
 
     def finalize(self) -> None:
-        self._workers.close()
-        self._pump.close()
-        self._metrics.close()
-        # What Triton gave a reply crashes the process if it goes with the interpreter.
-        gc.collect()
+        close_all(self._workers, self._pump, self._metrics)
+
+    def _submit(self, request: Request, reply: Reply) -> None:
+        self._workers.submit(self._drawing(request, reply))
 
     def _drawing(self, request: Request, reply: Reply) -> Drawing:
         options = read_options(parse_parameters(request.parameters()))

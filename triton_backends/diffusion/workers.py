@@ -9,15 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from triton_backends.runtime.decoupled import QueueFull
 from triton_backends.runtime.replies import Reply
 
-QUEUE_FULL = "Exceeds maximum queue size"
 # How often the counters are reported while there is work.
 REPORT_S = 0.25
-
-
-class QueueFull(RuntimeError):
-    """Every thread draws, and as many drawings wait already as may."""
 
 
 class Work(Protocol):
@@ -72,7 +68,7 @@ class Workers:
             if self._open >= self._limit:
                 waiting = self._limit - self._threads_count
                 raise QueueFull(
-                    f"{QUEUE_FULL}: {self._open} drawings are under way or waiting, and {self._limit} may "
+                    f"{self._open} drawings are under way or waiting, and {self._limit} may "
                     f"({self._threads_count} at a time, {waiting} in the queue)"
                 )
             self._open += 1

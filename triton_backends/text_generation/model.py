@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from triton_backends.runtime.decoupled import accept, close_all, require_decoupled
 from triton_backends.runtime.metrics import Metrics
-from triton_backends.runtime.model_files import BrokenModel, read_text
+from triton_backends.runtime.model_files import read_text
 from triton_backends.runtime.parameters import InvalidParameter, model_parameter, parse_parameters
 from triton_backends.runtime.replies import Reply, ReplyPump
 from triton_backends.runtime.sessions import sequential_options
@@ -27,7 +27,7 @@ from triton_backends.text_generation.grammar import Grammars
 from triton_backends.text_generation.model_files import GenerationFacts, read_facts
 from triton_backends.text_generation.options import GenerationOptions, read_options
 from triton_backends.text_generation.sampling import Constraint, new_samplers
-from triton_backends.text_generation.scheduler import Counters, QueueFull, Scheduler
+from triton_backends.text_generation.scheduler import Counters, Scheduler
 
 METRICS = {
     "text_generation_tokens": "Tokens generated since the model was loaded",
@@ -44,8 +44,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         require_numpy_1()
         config = json.loads(args["model_config"])
-        if not config.get("model_transaction_policy", {}).get("decoupled"):
-            raise BrokenModel("config.pbtxt must say model_transaction_policy { decoupled: true }")
+        require_decoupled(config)
         directory = Path(args["model_repository"], args["model_version"])
         self._facts = read_facts(directory)
         tokenizer_json = read_text(directory / "tokenizer.json")
@@ -69,22 +68,13 @@ class TritonPythonModel:
         )
 
     def execute(self, requests: Sequence[Request]) -> None:
-        for request in requests:
-            reply = self._pump.open(request.get_response_sender(), frozenset(request.requested_output_names()))
-            try:
-                self._scheduler.submit(self._generation(request, reply))
-            except InvalidParameter as error:
-                reply.fail(str(error), "INVALID_ARG")
-            except QueueFull as error:
-                reply.fail(str(error), "UNAVAILABLE")
+        accept(requests, self._pump, self._submit)
 
     def finalize(self) -> None:
-        self._scheduler.close()
-        self._pump.close()
-        self._metrics.close()
-        # A reply and its generation know each other. What Triton gave them crashes the process if it goes with the
-        # interpreter, when the shared memory it lies in is closed already.
-        gc.collect()
+        close_all(self._scheduler, self._pump, self._metrics)
+
+    def _submit(self, request: Request, reply: Reply) -> None:
+        self._scheduler.submit(self._generation(request, reply))
 
     def _report(self, counters: Counters) -> None:
         self._metrics.set(_measured(counters))

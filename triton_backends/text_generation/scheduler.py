@@ -8,16 +8,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from triton_backends.runtime.decoupled import QueueFull
 from triton_backends.text_generation.engines.interface import Engine, Failed, Produced, Sequence
 from triton_backends.text_generation.generation import Candidate, Generation
 
-QUEUE_FULL = "Exceeds maximum queue size"
 # How often the counters are reported while there is work.
 REPORT_S = 0.25
-
-
-class QueueFull(RuntimeError):
-    """No slot is free and as many texts wait already as may."""
 
 
 @dataclass
@@ -62,7 +58,7 @@ class Scheduler:
             limit = self.engine.slots + self.queue
             if self._open_texts + len(generation.candidates) > limit:
                 raise QueueFull(
-                    f"{QUEUE_FULL}: {self._open_texts} texts are under way or waiting, and {limit} may "
+                    f"{self._open_texts} texts are under way or waiting, and {limit} may "
                     f"({self.engine.slots} slots, {self.queue} in the queue)"
                 )
             self._open_texts += len(generation.candidates)
