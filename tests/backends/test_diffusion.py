@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import queue
 import re
 import struct
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
 import onnxruntime
 import pytest
-from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.grpc import InferInput
 from tritonclient.utils import InferenceServerException
 
 from tests.backends.conftest import RunningTriton
+from tests.backends.streams import TritonStream, opened, text_tensor
 from tests.doubles.image_models import (
     ALPHAS,
     CONDITIONS,
@@ -32,7 +31,7 @@ from tests.doubles.image_models import (
     write_unet,
 )
 
-SHAPES, PAINTER, NARROW = "shapes", "painter", "narrow"
+SHAPES, PAINTER, NARROW = "shapes", "painter", "narrow-shapes"
 UNET, ENCODER = "tiny-unet", "tiny-encoder"
 
 
@@ -48,38 +47,14 @@ def server(triton_server: RunningTriton) -> RunningTriton:
     return triton_server
 
 
-@dataclass
-class Stream:
-    """One gRPC stream with one request on it."""
-
-    client: InferenceServerClient
-    arrived: queue.Queue[tuple[Any, Any]] = field(default_factory=queue.Queue)
+class Stream(TritonStream):
+    """With one drawing on it."""
 
     def send(self, model: str, seed: int, text: bytes | None = None, **parameters: Any) -> Stream:
-        self.client.start_stream(lambda result, error: self.arrived.put((result, error)))
-        given = [InferInput("seed", [1], "INT64")]
-        given[0].set_data_from_numpy(np.array([seed], np.int64))
-        if text is not None:
-            given.append(InferInput("text_input", [1], "BYTES"))
-            given[1].set_data_from_numpy(np.array([text], object))
-        self.client.async_stream_infer(model, given, parameters=parameters, enable_empty_final_response=True)
+        given = InferInput("seed", [1], "INT64")
+        given.set_data_from_numpy(np.array([seed], np.int64))
+        self.ask(model, [given] if text is None else [given, text_tensor(text)], parameters)
         return self
-
-    def next(self) -> tuple[dict[str, list[Any]], bool]:
-        result, error = self.arrived.get(timeout=30)
-        if error is not None:
-            raise error
-        response = result.get_response()
-        tensors = {output.name: result.as_numpy(output.name).tolist() for output in response.outputs}
-        return tensors, response.parameters["triton_final_response"].bool_param
-
-    def all(self) -> list[dict[str, list[Any]]]:
-        responses, final = [], False
-        while not final:
-            tensors, final = self.next()
-            responses.append(tensors)
-        self.client.stop_stream()
-        return responses
 
     def images(self, model: str, seed: int, text: bytes | None = None, **parameters: Any) -> list[bytes]:
         images: list[bytes] = self.send(model, seed, text, stream=False, **parameters).all()[-1]["images"]
@@ -88,11 +63,8 @@ class Stream:
 
 @pytest.fixture
 def streams(server: RunningTriton) -> Iterator[list[Stream]]:
-    opened = [Stream(InferenceServerClient(server.address)) for _ in range(8)]
-    yield opened
-    for stream in opened:
-        stream.client.stop_stream(cancel_requests=True)
-        stream.client.close()
+    with opened(Stream, server.address, 8) as streams:
+        yield streams
 
 
 def pixels(image: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import queue
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.request import urlopen
 
-import numpy as np
 import pytest
-from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from tests.backends.conftest import PROJECT, RunningTriton
+from tests.backends.streams import TritonStream, opened, text_tensor
 
 MODEL = "tiny"
 FOLDER = PROJECT / "tests" / "fixtures" / "tiny_text_model"
@@ -30,44 +27,18 @@ def server(triton_server: RunningTriton) -> RunningTriton:
     return triton_server
 
 
-@dataclass
-class Stream:
-    """One gRPC stream with one request on it."""
-
-    client: InferenceServerClient
-    arrived: queue.Queue[tuple[Any, Any]] = field(default_factory=queue.Queue)
+class Stream(TritonStream):
+    """With one text on it."""
 
     def send(self, text: bytes, model: str = MODEL, **parameters: Any) -> Stream:
-        self.client.start_stream(lambda result, error: self.arrived.put((result, error)))
-        given = InferInput("text_input", [1], "BYTES")
-        given.set_data_from_numpy(np.array([text], object))
-        self.client.async_stream_infer(model, [given], parameters=parameters, enable_empty_final_response=True)
+        self.ask(model, [text_tensor(text)], parameters)
         return self
-
-    def next(self) -> tuple[dict[str, list[Any]], bool]:
-        result, error = self.arrived.get(timeout=30)
-        if error is not None:
-            raise error
-        response = result.get_response()
-        tensors = {output.name: result.as_numpy(output.name).tolist() for output in response.outputs}
-        return tensors, response.parameters["triton_final_response"].bool_param
-
-    def all(self) -> list[dict[str, list[Any]]]:
-        responses, final = [], False
-        while not final:
-            tensors, final = self.next()
-            responses.append(tensors)
-        self.client.stop_stream()
-        return responses
 
 
 @pytest.fixture
 def streams(server: RunningTriton) -> Iterator[list[Stream]]:
-    opened = [Stream(InferenceServerClient(server.address)) for _ in range(12)]
-    yield opened
-    for stream in opened:
-        stream.client.stop_stream(cancel_requests=True)
-        stream.client.close()
+    with opened(Stream, server.address, 12) as streams:
+        yield streams
 
 
 def text_of(responses: list[dict[str, list[Any]]]) -> bytes:
