@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from control_plane.domain.idempotency import Answer, Asked, KeptAnswer
-from control_plane.gateways.state import SqlAnswerStore, open_database
+from control_plane.gateways.state import SqlAnswerStore, SqlDatabase
 from control_plane.ports import AnswerStore
 from tests.doubles.stores import InMemoryAnswerStore
 
@@ -18,13 +16,9 @@ NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 KEPT = KeptAnswer(Asked("a" * 64, "b" * 64), Answer(202, "application/json", b'{"job_id":"\x00\xff"}'), NOON)
 
 
-@pytest.fixture(params=["sqlite", "in memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnswerStore]:
-    if request.param == "in memory":
-        yield InMemoryAnswerStore()
-        return
-    async with open_database(f"sqlite+aiosqlite:///{tmp_path}/state.db") as database:
-        yield SqlAnswerStore(database)
+@pytest.fixture
+def store(database: SqlDatabase | None) -> AnswerStore:
+    return InMemoryAnswerStore() if database is None else SqlAnswerStore(database)
 
 
 async def test_c_idem_01_an_answer_is_found_by_its_scope_exactly_as_it_was_kept(store: AnswerStore) -> None:

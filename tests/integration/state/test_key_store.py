@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from control_plane.domain.access import ApiKey, Role
 from control_plane.domain.errors import Conflict
-from control_plane.gateways.state import SqlKeyStore, open_database
+from control_plane.gateways.state import SqlDatabase, SqlKeyStore
 from control_plane.ports import KeyStore
 from tests.doubles.stores import InMemoryKeyStore
 
@@ -20,13 +18,9 @@ KEY = ApiKey("key_1", "d" * 64, "ci", Role.USER, NOON, "strict", NOON + timedelt
 BARE = ApiKey("key_2", "e" * 64, "dashboard", Role.VIEWER, NOON + timedelta(seconds=1))
 
 
-@pytest.fixture(params=["sqlite", "in memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[KeyStore]:
-    if request.param == "in memory":
-        yield InMemoryKeyStore()
-        return
-    async with open_database(f"sqlite+aiosqlite:///{tmp_path}/state.db") as database:
-        yield SqlKeyStore(database)
+@pytest.fixture
+def store(database: SqlDatabase | None) -> KeyStore:
+    return InMemoryKeyStore() if database is None else SqlKeyStore(database)
 
 
 async def test_a_key_is_found_by_its_digest_exactly_as_it_was_added(store: KeyStore) -> None:

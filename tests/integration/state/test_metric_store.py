@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 
 from control_plane.domain.rollups import Kept, Rollup, Work
-from control_plane.gateways.state import SqlMetricStore, open_database
+from control_plane.gateways.state import SqlDatabase, SqlMetricStore, open_database
 from control_plane.gateways.state.tables import metric_rollups
 from control_plane.ports import MetricStore
 from tests.doubles.stores import InMemoryMetricStore
@@ -21,13 +20,9 @@ NOTHING = range(0)
 EVER = range(0, 2**40)
 
 
-@pytest.fixture(params=["sqlite", "in memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MetricStore]:
-    if request.param == "in memory":
-        yield InMemoryMetricStore()
-        return
-    async with open_database(f"sqlite+aiosqlite:///{tmp_path}/state.db") as database:
-        yield SqlMetricStore(database)
+@pytest.fixture
+def store(database: SqlDatabase | None) -> MetricStore:
+    return InMemoryMetricStore() if database is None else SqlMetricStore(database)
 
 
 def work(*durations_s: float, tokens: int = 0, failures: int = 0) -> Work:

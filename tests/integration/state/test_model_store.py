@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 
 from control_plane.domain.errors import Conflict, ModelNotFound
 from control_plane.domain.models import ModelRecord
-from control_plane.gateways.state import SqlModelStore, open_database
+from control_plane.gateways.state import SqlDatabase, SqlModelStore
 from control_plane.ports import ModelStore
 from tests.doubles.stores import InMemoryModelStore
 
@@ -19,13 +17,9 @@ NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = NOON + timedelta(hours=1)
 
 
-@pytest.fixture(params=["sqlite", "in memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ModelStore]:
-    if request.param == "in memory":
-        yield InMemoryModelStore()
-        return
-    async with open_database(f"sqlite+aiosqlite:///{tmp_path}/state.db") as database:
-        yield SqlModelStore(database)
+@pytest.fixture
+def store(database: SqlDatabase | None) -> ModelStore:
+    return InMemoryModelStore() if database is None else SqlModelStore(database)
 
 
 def a_record(name: str = "tiny") -> ModelRecord:
