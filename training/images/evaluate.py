@@ -43,7 +43,7 @@ def evaluate(run: Path, repository: Path) -> dict[str, dict[str, Any]]:
     )
     writer = Writer(seed=2, held_out=True)
     by_prompt = [hybrid.read(writer.write(digit).text) for digit in range(LABELS) for _ in range(PER_DIGIT)]
-    same, other = (accuracy(judge, held_out=held_out) for held_out in (False, True))
+    same, other = (round(accuracy(judge, held_out=held_out), 4) for held_out in (False, True))
     judged = {"judge_accuracy": {"fonts_trained_on": same, "fonts_held_out": other}}
     return {
         UNET: graph_figures(repository / UNET) | {"call_ms": call_ms(repository), "loss": losses(run / "unet.pt")},

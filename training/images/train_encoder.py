@@ -26,7 +26,7 @@ from training.optimizer import rate_share
 class TextRun:
     """All that decides the result, given the vocabulary."""
 
-    steps: int = 4000
+    steps: int = 1600
     final_steps: int = 1500
     seed: int = 0
     batch: int = 128
