@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from control_plane.domain.errors import EngineFailed
 from control_plane.gateways.line_files import LineFile
 from tests.contract.conftest import ServeHttp
@@ -16,13 +18,19 @@ CHANGED = ("verb", "object", "result", "who", "role", "door")
 OPTIMIZE = {"model_id": "coder", "optimization_level": "basic"}
 
 
+@pytest.fixture
+async def http(serve_http: ServeHttp) -> Served:
+    """A server that has told of nothing yet."""
+    http = await serve_http()
+    http.world.audit.written.clear()
+    return http
+
+
 def told(http: Served) -> list[tuple[Any, ...]]:
     return [tuple(line[name] for name in CHANGED) for line in http.world.audit.written]
 
 
-async def test_c_audit_01_each_verb_over_rest_leaves_a_line(serve_http: ServeHttp) -> None:
-    http = await serve_http()
-    http.world.audit.written.clear()
+async def test_c_audit_01_each_verb_over_rest_leaves_a_line(http: Served) -> None:
     send, admin = http.client.request, {**http.admin, "X-Request-ID": "mine-1"}
     await send("DELETE", "/models/coder", headers=admin)
     await send("POST", "/native/v1/models/coder/load", headers=admin)
@@ -45,8 +53,7 @@ async def test_c_audit_01_each_verb_over_rest_leaves_a_line(serve_http: ServeHtt
     assert http.world.audit.written[0]["at"] == http.world.clock.now()
 
 
-async def test_c_audit_01_a_failure_and_a_refusal_are_told_with_their_code(serve_http: ServeHttp) -> None:
-    http = await serve_http()
+async def test_c_audit_01_a_failure_and_a_refusal_are_told_with_their_code(http: Served) -> None:
     await http.world.services.models.unload("coder")
     http.world.audit.written.clear()
     http.world.triton.refusals["coder--r1"] = EngineFailed("out of memory")
@@ -61,9 +68,7 @@ async def test_c_audit_01_a_failure_and_a_refusal_are_told_with_their_code(serve
     ]
 
 
-async def test_c_audit_01_keys_and_tokens_for_others_are_told_without_their_secrets(serve_http: ServeHttp) -> None:
-    http = await serve_http()
-    http.world.audit.written.clear()
+async def test_c_audit_01_keys_and_tokens_for_others_are_told_without_their_secrets(http: Served) -> None:
     made = (await http.client.post("/auth/keys", json={"name": "ci", "role": "user"}, headers=http.admin)).json()
     given = (await http.client.post("/auth/token", json={"sub": "alice"}, headers=http.admin)).json()
     await http.client.post("/auth/token", headers={"X-API-Key": made["api_key"]})  # his own
@@ -80,9 +85,7 @@ async def test_c_audit_01_keys_and_tokens_for_others_are_told_without_their_secr
     assert given["access_token"] not in written
 
 
-async def test_c_audit_01_each_verb_over_graphql_leaves_a_line(serve_http: ServeHttp) -> None:
-    http = await serve_http()
-    http.world.audit.written.clear()
+async def test_c_audit_01_each_verb_over_graphql_leaves_a_line(http: Served) -> None:
     unload = 'mutation { unloadModel(modelId: "coder") }'
     await asked(http, unload)
     await asked(http, unload, http.viewer)
@@ -97,27 +100,21 @@ async def test_c_audit_01_each_verb_over_graphql_leaves_a_line(serve_http: Serve
     ]
 
 
-async def test_c_audit_01_a_replayed_answer_is_no_second_deed(serve_http: ServeHttp) -> None:
-    http = await serve_http()
-    http.world.audit.written.clear()
+async def test_c_audit_01_a_replayed_answer_is_no_second_deed(http: Served) -> None:
     for _ in range(2):
         headers = {**http.admin, "Idempotency-Key": "once"}
         assert (await http.client.post("/optimize", json=OPTIMIZE, headers=headers)).status_code == 200
     assert [line["verb"] for line in http.world.audit.written] == ["model.optimize"]
 
 
-async def test_c_audit_01_an_inference_leaves_no_line(serve_http: ServeHttp) -> None:
-    http = await serve_http()
-    http.world.audit.written.clear()
+async def test_c_audit_01_an_inference_leaves_no_line(http: Served) -> None:
     ask = {"model_id": "coder", "input_data": {"text": "a b"}}
     assert (await http.client.post("/inference", json=ask, headers=http.user)).status_code == 200
     assert http.world.audit.written == []
 
 
-async def test_c_audit_01_an_admin_reads_the_newest_lines_first(serve_http: ServeHttp, tmp_path: Path) -> None:
-    http = await serve_http()
+async def test_c_audit_01_an_admin_reads_the_newest_lines_first(http: Served, tmp_path: Path) -> None:
     assert (await http.client.get("/admin/audit", headers=http.admin)).json() == []
-    http.world.audit.written.clear()
     await http.client.delete("/models/coder", headers=http.admin)
     await http.client.post("/native/v1/models/coder/load", headers=http.admin)
     http.world.audit.path = tmp_path / "audit.log"
@@ -130,9 +127,7 @@ async def test_c_audit_01_an_admin_reads_the_newest_lines_first(serve_http: Serv
     assert (await http.client.get("/admin/audit?limit=0", headers=http.admin)).status_code == 400
 
 
-async def test_c_audit_01_lines_that_cannot_be_read_are_left_out(serve_http: ServeHttp, tmp_path: Path) -> None:
-    http = await serve_http()
-    http.world.audit.written.clear()
+async def test_c_audit_01_lines_that_cannot_be_read_are_left_out(http: Served, tmp_path: Path) -> None:
     await http.client.delete("/models/coder", headers=http.admin)
     http.world.audit.path = tmp_path / "audit.log"
     http.world.audit.path.write_bytes(b'{"at": "2026-\n{}\n\xff\n')

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.domain.access import Claims, Principal, Role
 from control_plane.domain.errors import DomainError, NotAuthenticated
+from control_plane.domain.events import EventFilter
 from control_plane.domain.jobs import JobKind
 from control_plane.domain.models import ModelRecord, Revision
 from control_plane.domain.references import STABLE
@@ -94,6 +96,19 @@ class World:
 
     def token(self, role: Role, subject: str = "somebody") -> str:
         return self.credentials.sign(Claims(subject, role, self.clock.seconds() + 10**9))
+
+    def told(self) -> list[tuple[str, str, str]]:
+        """Each event's topic, subject and kind."""
+        return [(event.topic.value, event.subject, event.kind) for event in self.events.recorded]
+
+    async def heal(self) -> None:
+        """Let the reconciler watch until it has healed a model."""
+        watching = asyncio.create_task(self.services.inference.reconciler.watch(3600))
+        async with asyncio.timeout(5):
+            async for event in self.events.watch(EventFilter(), 0):
+                if event.kind == "healed":
+                    break
+        watching.cancel()
 
 
 async def make_world(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from control_plane.domain.errors import Unavailable
-from control_plane.domain.events import EventFilter
 from control_plane.domain.models import ModelFilter, ModelState
 from control_plane.domain.paging import Page
 from control_plane.services.publishing import NewRevision
@@ -26,10 +24,6 @@ async def world() -> World:
 
 def shown(world: World, reference: str = "mlp") -> ModelState:
     return world.services.catalog.resolve(reference).state
-
-
-def told(world: World) -> list[tuple[str, str, str]]:
-    return [(event.topic.value, event.subject, event.kind) for event in world.events.recorded]
 
 
 async def test_wherever_it_is_read_a_loaded_model_is_optimizing_and_serves(world: World) -> None:
@@ -60,12 +54,12 @@ async def test_it_is_optimizing_until_the_last_job_has_ended(world: World) -> No
 
 
 async def test_the_beginning_and_the_end_are_told_once(world: World) -> None:
-    before = len(told(world))
+    before = len(world.told())
     for change in (world.services.catalog.begin_work, world.services.catalog.end_work):
         change("mlp")
     world.services.catalog.begin_work("mlp")
     world.services.catalog.begin_work("mlp")
-    assert told(world)[before:] == [("revision", "mlp:1", kind) for kind in ("optimizing", "loaded", "optimizing")]
+    assert world.told()[before:] == [("revision", "mlp:1", kind) for kind in ("optimizing", "loaded", "optimizing")]
     assert world.events.recorded[-1].payload == {"model": "mlp", "revision": 1, "state": "optimizing"}
 
 
@@ -100,14 +94,9 @@ async def test_a_triton_that_restarts_and_a_death_are_told_and_healed_as_ever(wo
     assert (shown(world), world.triton.loaded) == (ModelState.OPTIMIZING, {"mlp--r1", "other--r1"})
     reconciler.suspect(catalog.status("mlp", 1).revision)
     assert shown(world) is ModelState.DEAD
-    watching = asyncio.create_task(reconciler.watch(3600))
-    async with asyncio.timeout(5):
-        async for event in world.events.watch(EventFilter(), 0):
-            if event.kind == "healed":
-                break
-    watching.cancel()
+    await world.heal()
     assert shown(world) is ModelState.OPTIMIZING
-    assert ("health", "mlp:1", "died") in told(world)
+    assert ("health", "mlp:1", "died") in world.told()
 
 
 async def test_a_model_that_is_purged_meanwhile_is_gone(world: World) -> None:
