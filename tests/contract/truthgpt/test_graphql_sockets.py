@@ -43,6 +43,13 @@ async def submitted(http: Served) -> str:
     return job.id
 
 
+async def stalled(http: Served, socket: Socket, name: str = "1") -> None:
+    """Begin a stream, and wait until it stands still after the first of its two tokens."""
+    http.world.triton.hold_at = 1
+    await socket.start(STREAM, name, text="a b")
+    await http.world.triton.holding.wait()
+
+
 async def error(socket: Socket) -> dict[str, object]:
     """The error that ends the operation, which is a list of them in one protocol and one in the other."""
     message = await socket.hear()
@@ -125,11 +132,9 @@ async def test_t_gql_10_each_piece_of_a_text_is_an_event_and_together_they_are_t
 @both
 async def test_t_gql_10_unsubscribing_ends_the_generation_inside_triton(serve_http: ServeHttp, protocol: str) -> None:
     http = await serve_http()
-    http.world.triton.hold_at = 1
     async with begun(http, protocol) as socket:
-        await socket.start(STREAM, text="a b c")
+        await stalled(http, socket)
         await socket.hear()
-        await http.world.triton.holding.wait()
         await socket.stop()
         async with asyncio.timeout(5):
             await http.world.triton.was_closed_early.wait()
@@ -142,10 +147,8 @@ async def test_t_gql_10_unsubscribing_ends_the_generation_inside_triton(serve_ht
 @both
 async def test_t_gql_10_a_client_who_leaves_ends_its_generations(serve_http: ServeHttp, protocol: str) -> None:
     http = await serve_http()
-    http.world.triton.hold_at = 1
     async with begun(http, protocol) as socket:
-        await socket.start(STREAM, text="a b c")
-        await http.world.triton.holding.wait()
+        await stalled(http, socket)
         socket.connection.transport.abort()
         async with asyncio.timeout(5):
             await http.world.triton.was_closed_early.wait()
@@ -189,11 +192,9 @@ async def test_queries_and_mutations_are_answered_too_and_operations_run_side_by
     serve_http: ServeHttp, protocol: str
 ) -> None:
     http = await serve_http()
-    http.world.triton.hold_at = 1
     async with begun(http, protocol) as socket:
-        await socket.start(STREAM, "slow", text="a b")
+        await stalled(http, socket, "slow")
         assert (await socket.hear())["id"] == "slow"
-        await http.world.triton.holding.wait()
         await socket.start('mutation { unload_model(model_id: "adder") }', "quick")
         result = {"type": WORDS[protocol]["result"], "id": "quick", "payload": {"data": {"unload_model": True}}}
         assert await socket.hear() == result
@@ -337,10 +338,8 @@ async def test_a_second_beginning_and_a_second_operation_of_one_id_close_it(
     async with begun(http, protocol) as socket:
         await socket.say(type="connection_init")
         assert (await socket.closed())[0] == 4429
-    http.world.triton.hold_at = 0
     async with begun(http, protocol) as socket:
-        await socket.start(STREAM, text="a b")
-        await http.world.triton.holding.wait()
+        await stalled(http, socket)
         await socket.start(STREAM, text="a b")
         assert await socket.closed() == (4409, "Subscriber for 1 already exists")
     async with asyncio.timeout(5):
@@ -462,10 +461,8 @@ async def test_c_rl_05_who_has_no_credential_is_counted_by_address(serve_http: S
 @both
 async def test_a_server_that_stops_lets_a_stream_finish_and_says_goodbye(serve_http: ServeHttp, protocol: str) -> None:
     http = await serve_http()
-    http.world.triton.hold_at = 1
     async with begun(http, protocol) as socket:
-        await socket.start(STREAM, text="a b")
-        await http.world.triton.holding.wait()
+        await stalled(http, socket)
         http.world.services.health.stopping.set()
         await socket.start("{ models { name } }", "late")
         answers = [await socket.hear(), await socket.hear()]

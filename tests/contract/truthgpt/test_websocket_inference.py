@@ -22,11 +22,11 @@ async def run(socket: Socket, input_data: Any, **options: Any) -> list[dict[str,
     return await socket.hear_until("inference_complete")
 
 
-async def held(serve_http: ServeHttp) -> Served:
-    """A server whose model waits after its second token."""
-    http = await serve_http()
+async def stalled(http: Served, socket: Socket) -> None:
+    """Begin a run, and wait until it stands still after its second token."""
     http.world.triton.hold_at = 2
-    return http
+    await socket.say("start_inference", input_data="a b c")
+    await http.world.triton.holding.wait()
 
 
 @pytest.mark.parametrize("path", [CODER, "/v1/ws/inference/coder:1"])
@@ -62,12 +62,10 @@ async def test_t_ws_06_runs_follow_each_other_and_each_has_an_id(http: Served) -
 
 
 async def test_t_ws_06_a_second_run_while_one_runs_is_a_conflict(serve_http: ServeHttp) -> None:
-    http = await held(serve_http)
+    http = await serve_http()
     async with open_socket(http, CODER) as socket:
-        await socket.say("start_inference", input_data="a b c")
-        await socket.hear_until("inference_token")
-        await http.world.triton.holding.wait()
-        await socket.hear()
+        await stalled(http, socket)
+        assert [(await socket.hear())["token"] for _ in range(2)] == ["a", " b"]
         await socket.say("start_inference", input_data="d")
         assert await socket.hear_error() == "CONFLICT"
         assert (await socket.ask("ping"))["type"] == "pong"
@@ -76,13 +74,12 @@ async def test_t_ws_06_a_second_run_while_one_runs_is_a_conflict(serve_http: Ser
 
 
 async def test_t_ws_06_a_run_is_stopped_and_another_may_begin(serve_http: ServeHttp) -> None:
-    http = await held(serve_http)
+    http = await serve_http()
     triton = http.world.triton
     async with open_socket(http, CODER) as socket:
         await socket.say("stop_inference")
         assert await socket.hear_error() == "CONFLICT"
-        await socket.say("start_inference", input_data="a b c")
-        await triton.holding.wait()
+        await stalled(http, socket)
         await socket.say("stop_inference")
         complete = (await socket.hear_until("inference_complete"))[-1]
         assert (complete["text"], complete["tokens_generated"], complete["finish_reason"]) == ("a b", 2, "cancelled")
@@ -92,19 +89,17 @@ async def test_t_ws_06_a_run_is_stopped_and_another_may_begin(serve_http: ServeH
 
 
 async def test_t_ws_06_a_caller_who_leaves_cancels_the_run_inside_triton(serve_http: ServeHttp) -> None:
-    http = await held(serve_http)
+    http = await serve_http()
     async with open_socket(http, CODER) as socket:
-        await socket.say("start_inference", input_data="a b c")
-        await http.world.triton.holding.wait()
+        await stalled(http, socket)
     await asyncio.wait_for(http.world.triton.was_closed_early.wait(), 30)
     assert http.world.services.inference.tallies["coder"].in_flight == 0
 
 
 async def test_t_ws_06_a_caller_who_vanishes_cancels_it_too(serve_http: ServeHttp) -> None:
-    http = await held(serve_http)
+    http = await serve_http()
     async with open_socket(http, CODER) as socket:
-        await socket.say("start_inference", input_data="a b c")
-        await http.world.triton.holding.wait()
+        await stalled(http, socket)
         socket.connection.transport.abort()
         await asyncio.wait_for(http.world.triton.was_closed_early.wait(), 30)
 
@@ -157,10 +152,9 @@ async def test_t_ws_06_an_unknown_model_is_an_error_and_a_close(http: Served) ->
 
 
 async def test_t_ws_08_a_server_that_stops_lets_a_run_finish_and_begins_no_other(serve_http: ServeHttp) -> None:
-    http = await held(serve_http)
+    http = await serve_http()
     async with open_socket(http, CODER) as socket:
-        await socket.say("start_inference", input_data="a b c")
-        await http.world.triton.holding.wait()
+        await stalled(http, socket)
         http.world.services.health.stopping.set()
         await socket.hear_until("server_shutdown")
         http.world.triton.go_on.set()
@@ -169,10 +163,9 @@ async def test_t_ws_08_a_server_that_stops_lets_a_run_finish_and_begins_no_other
 
 
 async def test_t_ws_08_a_run_that_outlasts_the_stop_is_cut_off_with_the_same_close(serve_http: ServeHttp) -> None:
-    http = await held(serve_http)
+    http = await serve_http()
     async with open_socket(http, CODER) as socket:
-        await socket.say("start_inference", input_data="a b c")
-        await http.world.triton.holding.wait()
+        await stalled(http, socket)
         await http.server.stop(0)
         assert await socket.hear_close() == 1001
     assert http.world.triton.closed_early == 1
@@ -196,10 +189,8 @@ async def test_c_rl_06_runs_count_in_the_bucket_of_inference(serve_http: ServeHt
 async def test_c_rl_06_a_run_in_flight_counts_among_all_of_its_callers_requests(serve_http: ServeHttp) -> None:
     world = await two_models()
     http = await serve_http(world, quotas=limited(world.clock, "unlimited", max_in_flight=1))
-    world.triton.hold_at = 2
     async with open_socket(http, CODER) as socket, open_socket(http, CODER) as other:
-        await socket.say("start_inference", input_data="a b c")
-        await world.triton.holding.wait()
+        await stalled(http, socket)
         await other.say("start_inference", input_data="d")
         assert await other.hear_error() == "RATE_LIMIT_EXCEEDED"
         world.triton.go_on.set()
@@ -215,9 +206,7 @@ async def test_c_err_09_a_run_refused_for_its_form_or_for_others_that_run_costs_
         for _ in range(11):
             await socket.say("start_inference", input_data="x" * 2000)  # more than the model's context
             assert await socket.hear_error() == "VALIDATION_ERROR"
-        world.triton.hold_at = 2
-        await socket.say("start_inference", input_data="a b c")
-        await world.triton.holding.wait()
+        await stalled(http, socket)
         for _ in range(11):
             await other.say("start_inference", input_data="d")
             assert await other.hear_error() == "RATE_LIMIT_EXCEEDED"
