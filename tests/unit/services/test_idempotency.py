@@ -46,6 +46,14 @@ def idempotency(store: InMemoryAnswerStore, clock: FixedClock) -> Idempotency:
     return Idempotency(store, clock)
 
 
+async def begun(idempotency: Idempotency, work: Work, count: int) -> list[asyncio.Task[tuple[Answer, bool]]]:
+    """As many of one request; the first works until its gate is opened, the others wait for it."""
+    work.gate.clear()
+    tasks = [asyncio.create_task(idempotency.once(FIRST, work)) for _ in range(count)]
+    await asyncio.sleep(0)
+    return tasks
+
+
 async def test_c_idem_01_the_same_again_is_told_what_the_first_was(idempotency: Idempotency) -> None:
     work = Work(202)
     first, is_replay = await idempotency.once(FIRST, work)
@@ -64,10 +72,7 @@ async def test_c_idem_01_a_key_stands_for_one_request_only(idempotency: Idempote
 
 async def test_c_idem_01_a_duplicate_waits_for_the_one_that_runs(idempotency: Idempotency) -> None:
     work = Work(200)
-    work.gate.clear()
-    first = asyncio.create_task(idempotency.once(FIRST, work))
-    duplicates = [asyncio.create_task(idempotency.once(FIRST, work)) for _ in range(3)]
-    await asyncio.sleep(0)
+    first, *duplicates = await begun(idempotency, work, 4)
     with pytest.raises(Conflict):  # another request is not made to wait
         await idempotency.once(OTHER, work)
     assert not any(task.done() for task in duplicates)
@@ -87,20 +92,14 @@ async def test_c_idem_01_what_was_refused_or_failed_is_tried_again(idempotency: 
 
 async def test_c_idem_01_one_that_waited_for_a_failure_works_itself(idempotency: Idempotency) -> None:
     work = Work(503, 200)
-    work.gate.clear()
-    first = asyncio.create_task(idempotency.once(FIRST, work))
-    second = asyncio.create_task(idempotency.once(FIRST, work))
-    await asyncio.sleep(0)
+    first, second = await begun(idempotency, work, 2)
     work.gate.set()
     assert [(await task)[0].status for task in (first, second)] == [503, 200]
 
 
 async def test_c_idem_01_one_that_waited_for_a_cancelled_one_works_itself(idempotency: Idempotency) -> None:
     work = Work(200, 200)
-    work.gate.clear()
-    first = asyncio.create_task(idempotency.once(FIRST, work))
-    second = asyncio.create_task(idempotency.once(FIRST, work))
-    await asyncio.sleep(0)
+    first, second = await begun(idempotency, work, 2)
     first.cancel()
     work.gate.set()
     assert (await second)[1] is False
