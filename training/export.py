@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from training.architecture import Shape, build_model
+from training.checkpoints import read_checkpoint
 from training.quantize import quantize_graph
 from training.tokenizer import END_OF_TEXT
 
@@ -26,7 +27,7 @@ CHAT_TEMPLATE = Path(__file__).parent / "chat_template.jinja"
 
 def load_checkpoint(path: Path) -> LlamaForCausalLM:
     """Read a model from a checkpoint of `training.train`, in fp32."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(path)
     model = build_model(Shape(**checkpoint["shape"]), seed=0)
     model.load_state_dict(checkpoint["model"])
     return model

@@ -42,6 +42,14 @@ def rate_share(step: int, steps: int, final_steps: int) -> float:
     return min(1.0, up, down)
 
 
+def take_step(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """At this rate for all its weights; the gradients are spent then."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 def set_rates(optimizers: Sequence[torch.optim.Optimizer], rates: Rates, share: float) -> None:
     for optimizer, highest in zip(optimizers, (rates.matrices, rates.rest), strict=True):
         for group in optimizer.param_groups:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -18,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM
 
 from training.architecture import Shape, build_model
+from training.checkpoints import read_checkpoint, write_checkpoint
 from training.corpus import SourceFile, read_corpus, standard_library, write_manifest
 from training.optimizer import Rates, build_optimizers, rate_share, set_rates
 from training.tokenizer import train_tokenizer
@@ -120,13 +120,10 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        # Written beside and renamed: a killed run leaves the last whole checkpoint.
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        write_checkpoint(state, path)
 
     def resume(self, path: Path) -> None:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_checkpoint(path)
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from training.checkpoints import read_checkpoint, write_checkpoint
 from training.images.digits import Digits
 from training.images.unet import LABELS
-from training.optimizer import rate_share
+from training.optimizer import rate_share, take_step
 
 # Not the UNet's: it has seen other drawings of the same fonts.
 SEED = 1
@@ -45,10 +46,7 @@ def train(steps: int, batch: int = 128, rate: float = 2e-3) -> Judge:
         drawn = digits.batch(step, batch)
         loss = cross_entropy(judge(drawn.images), drawn.digits)
         loss.backward()  # type: ignore[no-untyped-call]
-        for group in optimizer.param_groups:
-            group["lr"] = rate * rate_share(step, steps, steps // 2)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        take_step(optimizer, rate * rate_share(step, steps, steps // 2))
         if (step + 1) % 100 == 0:
             print(f"step {step + 1} loss {float(loss.detach()):.4f}", flush=True)
     return judge.requires_grad_(False).eval()
@@ -56,7 +54,7 @@ def train(steps: int, batch: int = 128, rate: float = 2e-3) -> Judge:
 
 def load_judge(path: Path) -> Judge:
     judge = Judge()
-    judge.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    judge.load_state_dict(read_checkpoint(path))
     return judge.requires_grad_(False).eval()
 
 
@@ -74,7 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     judge = train(arguments.steps)
-    torch.save(judge.state_dict(), arguments.folder / "judge.pt")
+    write_checkpoint(judge.state_dict(), arguments.folder / "judge.pt")
     for held_out in (False, True):
         print(f"held_out {held_out} accuracy {accuracy(judge, held_out=held_out):.4f}", flush=True)
 

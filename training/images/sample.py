@@ -12,6 +12,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from triton_backends.diffusion.model_files import read_facts
+from triton_backends.diffusion.sampler import first_samples
 from triton_backends.diffusion.schedule import denoised, steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -55,10 +56,10 @@ class Pipeline:
         return condition
 
     def draw(self, conditions: Sequence[Array], seeds: Sequence[int], sketch: Sketch | None = None) -> Array:
-        """One image a condition, FP32 [n, size, size] in [-1, 1], each from its own seed."""
+        """One image a condition, FP32 [n, size, size] in [-1, 1]: what the server draws first for each seed."""
         size, sketch = self.facts.image_size, sketch or Sketch()
-        noise = [np.random.Generator(np.random.PCG64(seed)).standard_normal((1, size, size)) for seed in seeds]
-        x, wanted = np.stack(noise).astype(np.float32), np.stack(conditions)
+        x = np.stack([first_samples(seed, 1, (1, size, size))[0] for seed in seeds])
+        wanted = np.stack(conditions)
         guidance = np.float32(self.facts.guidance if sketch.guidance is None else sketch.guidance)
         for step in steps(self.facts.alphas_cumprod, sketch.steps):
             x = denoised(x, self._noise(x, step.timestep, wanted, guidance), step)

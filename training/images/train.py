@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from training.checkpoints import read_checkpoint, write_checkpoint
 from training.images.digits import Batch, Digits
 from training.images.schedule import TRAIN_STEPS
 from training.images.unet import NULL_ROW, Painter, Shape
-from training.optimizer import rate_share
+from training.optimizer import rate_share, take_step
 
 LossOf = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -64,10 +64,7 @@ class Trainer:
         loss = self.loss(batch.images, *told(batch, self.run, draw), *noised(batch, draw))
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.painter.parameters(), 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.run.rate * rate_share(self.step, self.run.steps, self.run.final_steps)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        take_step(self.optimizer, self.run.rate * rate_share(self.step, self.run.steps, self.run.final_steps))
         self.step += 1
         self._average()
         return float(loss.detach())
@@ -86,13 +83,10 @@ class Trainer:
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        # Written beside and renamed: a killed run leaves the last whole checkpoint.
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        write_checkpoint(state, path)
 
     def resume(self, path: Path) -> None:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_checkpoint(path)
         self.step = state["step"]
         self.painter.load_state_dict(state["painter"])
         self.averaged.load_state_dict(state["averaged"])
@@ -136,14 +130,14 @@ def held_out_loss(painter: Painter, seed: int = 0, count: int = 512, *, held_out
 
 def losses(path: Path) -> dict[str, float | int]:
     """Of a checkpoint's averaged weights: mean squared error of the velocity, and the steps it took."""
-    painter, state = load_painter(path), torch.load(path, map_location="cpu", weights_only=True)
+    painter, state = load_painter(path), read_checkpoint(path)
     same, other = (held_out_loss(painter, count=2048, held_out=held_out) for held_out in (False, True))
     return {"fonts_trained_on": round(same, 5), "fonts_held_out": round(other, 5), "steps": state["step"]}
 
 
 def load_painter(path: Path) -> Painter:
     """Read the averaged weights of a checkpoint, in fp32."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_checkpoint(path)
     painter = Painter(Shape(**state["run"]["shape"]), seed=0)
     painter.load_state_dict(state["averaged"])
     return painter.requires_grad_(False).eval()

@@ -10,16 +10,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from training.checkpoints import read_checkpoint, write_checkpoint
 from training.images.encoder import Reader, TextShape, train_tokenizer
 from training.images.prompts import Prompt, Writer
-from training.optimizer import rate_share
+from training.optimizer import rate_share, take_step
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,7 @@ class TextTrainer:
         loss = torch.stack(losses).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.reader.parameters(), 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.run.rate * rate_share(self.step, self.run.steps, self.run.final_steps)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        take_step(self.optimizer, self.run.rate * rate_share(self.step, self.run.steps, self.run.final_steps))
         self.step += 1
         return float(loss.detach())
 
@@ -83,7 +80,7 @@ def right_share(reader: Reader, tokenizer: Tokenizer, prompts: Sequence[Prompt],
 
 
 def load_reader(path: Path) -> Reader:
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_checkpoint(path)
     reader = Reader(TextShape(**state["shape"]), seed=0)
     reader.load_state_dict(state["reader"])
     return reader.requires_grad_(False).eval()
@@ -110,7 +107,8 @@ def main() -> None:
             print(
                 f"step {trainer.step} loss {loss:.4f} right {right} at_s {time.monotonic() - began_at:.0f}", flush=True
             )
-    torch.save({"shape": asdict(run.shape), "reader": trainer.reader.state_dict()}, arguments.folder / "encoder.pt")
+    state = {"shape": asdict(run.shape), "reader": trainer.reader.state_dict()}
+    write_checkpoint(state, arguments.folder / "encoder.pt")
 
 
 if __name__ == "__main__":
