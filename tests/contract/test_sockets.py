@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import socket
@@ -15,7 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from control_plane.domain.access import Claims, Principal, Role
-from control_plane.edge.http.sockets.session import QUEUE_MAX
+from control_plane.edge.http.sockets.session import QUEUE_CHARACTERS_MAX, QUEUE_MAX, Session
 from control_plane.edge.http.sockets.wire import CLOSING_S
 from control_plane.services.access import NewKey
 from tests.contract.conftest import ServeHttp, two_models
@@ -261,6 +262,42 @@ async def test_t_ws_08_a_client_that_does_not_read_is_closed_and_slows_nobody(se
                 await asyncio.sleep(0.05)
     finally:
         raw.close()
+
+
+async def test_t_ws_08_long_messages_that_are_not_read_end_it_before_they_fill_the_memory(
+    serve_http: ServeHttp,
+) -> None:
+    http = await serve_http()
+    http.server.config.ws_ping_interval = None  # its silence would end it too, later
+    text = json.dumps({"type": "unsubscribe_optimization", "optimization_id": "x" * 1_000_000}).encode()
+    frame = bytes([0x81, 0x80 | 127]) + len(text).to_bytes(8, "big") + bytes(4) + text
+    raw = await stuck(http, "/ws", '{"type": "ping"}')
+    try:
+        with suppress(ConnectionError):
+            for _ in range(2 * QUEUE_CHARACTERS_MAX // len(text)):
+                await asyncio.to_thread(raw.sendall, frame)
+        async with asyncio.timeout(60):
+            while http.server.server_state.connections:  # noqa: ASYNC110 - uvicorn does not tell
+                await asyncio.sleep(0.05)
+    finally:
+        raw.close()
+
+
+async def test_nothing_is_left_of_a_socket_that_was_closed(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    gc.collect()
+    gc.disable()  # what only the collector finds may wait for it for hours
+    try:
+        async with open_socket(http) as connected:
+            assert await answers(connected)
+            assert sum(isinstance(one, Session) for one in gc.get_objects()) == 1
+        async with asyncio.timeout(30):
+            while http.server.server_state.connections:  # noqa: ASYNC110 - uvicorn does not tell
+                await asyncio.sleep(0.01)
+            while any(isinstance(one, Session) for one in gc.get_objects()):  # noqa: ASYNC110 - nor does Python
+                await asyncio.sleep(0.1)
+    finally:
+        gc.enable()
 
 
 async def test_t_ws_08_a_client_that_reads_too_late_finds_why(serve_http: ServeHttp) -> None:

@@ -82,7 +82,7 @@ class SocketDoor:
             log.error("unexpected failure", extra={"request_id": request_id}, exc_info=error)
             await passage.fail(unexpected(error, debug=self._rules.debug))
         finally:
-            entry.forget_expiry()
+            entry.end()
 
     async def _enter(self, passage: _Passage, entry: Entry, headers: Mapping[bytes, bytes]) -> None:
         scope, route = passage.websocket.scope, self._find(passage)

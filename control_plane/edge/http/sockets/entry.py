@@ -98,6 +98,11 @@ class Entry:
         except DomainError as error:  # the database does not answer, say: it is asked again soon
             log.warning("a socket's credential cannot be checked", extra={"reason": error.message})
 
+    def end(self) -> None:
+        """The socket is closed. What its route has put here would keep both in a circle, for the collector to find."""
+        self.forget_expiry()
+        self.close, self.farewell = _closed_already, _closed_already
+
     def forget_expiry(self) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
@@ -106,6 +111,9 @@ class Entry:
     def _close(self, code: int, reason: str) -> None:
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(close_socket(self._websocket, code, reason))
+
+
+def _closed_already(*_: object) -> None: ...
 
 
 def entry_of(websocket: WebSocket) -> Entry:

@@ -22,6 +22,7 @@ from control_plane.services.registry import Services
 
 log = logging.getLogger(__name__)
 QUEUE_MAX = 1000  # frames that wait for a client; T-WS-08
+QUEUE_CHARACTERS_MAX = 16 * 1024 * 1024  # of all that wait; one frame, of images say, may have more
 TRY_AGAIN_LATER = 1013  # RFC 6455
 FLUSH_S = 2.0  # how long a client may take to read what precedes a close
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Session:
         self.quotas: Quotas = state.quotas
         self._websocket, self._entry, self._debug = websocket, entry, state.http_config.debug
         self._outgoing: deque[Message] = deque()
+        self._waiting_characters = 0
         self._writer: asyncio.Task[None] | None = None
         self._closing: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._has_room: asyncio.Event | None = None
@@ -67,8 +69,8 @@ class Session:
     def send(self, kind: str, **fields: Any) -> None:
         if self._is_closed:
             return
-        if len(self._outgoing) >= QUEUE_MAX:
-            self._close_now(TRY_AGAIN_LATER, f"{QUEUE_MAX} messages wait to be read")
+        if len(self._outgoing) >= QUEUE_MAX or self._waiting_characters >= QUEUE_CHARACTERS_MAX:
+            self._close_now(TRY_AGAIN_LATER, f"{len(self._outgoing)} messages wait to be read")
             return
         self._enqueue({"type": "websocket.send", "text": encode_frame(kind, fields)})
 
@@ -77,10 +79,13 @@ class Session:
 
     async def room(self) -> None:
         """Waits until half of the queue is free: for who can be made to wait instead of losing the client."""
-        while len(self._outgoing) > QUEUE_MAX // 2 and not self._is_closed:
+        while not self._is_half_empty() and not self._is_closed:
             self._has_room = self._has_room or asyncio.Event()
             self._has_room.clear()
             await self._has_room.wait()
+
+    def _is_half_empty(self) -> bool:
+        return len(self._outgoing) <= QUEUE_MAX // 2 and self._waiting_characters <= QUEUE_CHARACTERS_MAX // 2
 
     def close(self, code: int, reason: str) -> None:
         """After what was sent before it; nothing is sent any more."""
@@ -166,6 +171,7 @@ class Session:
 
     def _enqueue(self, message: Message) -> None:
         self._outgoing.append(message)
+        self._waiting_characters += len(message.get("text", ""))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
 
@@ -173,8 +179,10 @@ class Session:
         """A task only while there is something to write: most sockets are silent most of the time."""
         try:
             while self._outgoing:
-                await self._websocket.send(self._outgoing.popleft())
-                if self._has_room is not None and len(self._outgoing) <= QUEUE_MAX // 2:
+                message = self._outgoing.popleft()
+                self._waiting_characters -= len(message.get("text", ""))
+                await self._websocket.send(message)
+                if self._has_room is not None and self._is_half_empty():
                     self._has_room.set()
         except (WebSocketDisconnect, RuntimeError):  # the client has left; whoever reads notices
             self._is_closed = True
@@ -186,13 +194,18 @@ class Session:
     def _close_now(self, code: int, reason: str) -> None:
         """Also where the client reads nothing."""
         self._is_closed = True
-        self._outgoing.clear()
+        self._forget_outgoing()
         if self._writer is not None:
             self._writer.cancel()
         self._closing = asyncio.create_task(close_socket(self._websocket, code, reason))
 
+    def _forget_outgoing(self) -> None:
+        self._outgoing.clear()
+        self._waiting_characters = 0
+
     async def _end(self) -> None:
         self._is_closed = True
+        self._forget_outgoing()
         if self._closing is not None:
             self._closing.cancel()
         tasks = [task for task in (*self._tasks.values(), self._writer) if task is not None]
