@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -82,3 +85,30 @@ async def refusal(http: Served, path: str = "/ws", headers: dict[str, str] | Non
         async with connect(address(http, path), additional_headers=headers, proxy=None, **options):
             pass
     return refused.value.response
+
+
+def masked(message: str) -> bytes:
+    """A text frame of a client."""
+    text = message.encode()
+    return bytes([0x81, 0x80 | 127]) + len(text).to_bytes(8, "big") + bytes(4) + text
+
+
+async def stuck(http: Served, path: str, message: str, *more_lines: str) -> socket.socket:
+    """A client that opens a socket, says one thing, and never reads what comes."""
+    kept: list[socket.socket] = []
+
+    def slow_socket() -> socket.socket:
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect(("127.0.0.1", httpx.URL(http.url).port))
+        kept.append(raw)
+        return raw
+
+    raw = await asyncio.to_thread(slow_socket)
+    lines = [f"GET {path} HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: Upgrade"]
+    lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"]
+    lines += [f"{name}: {value}" for name, value in http.user.items()]
+    raw.sendall("\r\n".join([*lines, *more_lines, "", ""]).encode())
+    await asyncio.to_thread(raw.recv, 12)
+    raw.sendall(masked(message))
+    return raw

@@ -21,7 +21,7 @@ from control_plane.edge.http.sockets.wire import CLOSING_S
 from control_plane.services.access import NewKey
 from tests.contract.conftest import ServeHttp, two_models
 from tests.contract.served import Served
-from tests.contract.sockets import Socket, address, open_socket, refusal
+from tests.contract.sockets import Socket, address, masked, open_socket, refusal, stuck
 
 ADMIN = Principal("an admin", Role.ADMIN)
 
@@ -222,28 +222,6 @@ async def test_a_message_in_many_frames_counts_as_one(http: Served) -> None:
         assert await connected.hear_close() == 1009
 
 
-async def stuck(http: Served, path: str, message: str) -> socket.socket:
-    """A client that opens a socket, says one thing, and never reads what comes."""
-    kept: list[socket.socket] = []
-
-    def slow_socket() -> socket.socket:
-        raw = socket.socket()
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.connect(("127.0.0.1", httpx.URL(http.url).port))
-        kept.append(raw)
-        return raw
-
-    raw = await asyncio.to_thread(slow_socket)
-    lines = [f"GET {path} HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: Upgrade"]
-    lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"]
-    lines += [f"{name}: {value}" for name, value in http.user.items()]
-    raw.sendall("\r\n".join([*lines, "", ""]).encode())
-    await asyncio.to_thread(raw.recv, 12)
-    text = message.encode()
-    raw.sendall(bytes([0x81, 0x80 | 126]) + len(text).to_bytes(2, "big") + bytes(4) + text)
-    return raw
-
-
 async def test_t_ws_08_a_client_that_does_not_read_is_closed_and_slows_nobody(serve_http: ServeHttp) -> None:
     http = await serve_http()
     triton = http.world.triton
@@ -269,12 +247,11 @@ async def test_t_ws_08_long_messages_that_are_not_read_end_it_before_they_fill_t
 ) -> None:
     http = await serve_http()
     http.server.config.ws_ping_interval = None  # its silence would end it too, later
-    text = json.dumps({"type": "unsubscribe_optimization", "optimization_id": "x" * 1_000_000}).encode()
-    frame = bytes([0x81, 0x80 | 127]) + len(text).to_bytes(8, "big") + bytes(4) + text
+    frame = masked(json.dumps({"type": "unsubscribe_optimization", "optimization_id": "x" * 1_000_000}))
     raw = await stuck(http, "/ws", '{"type": "ping"}')
     try:
         with suppress(ConnectionError):
-            for _ in range(2 * QUEUE_CHARACTERS_MAX // len(text)):
+            for _ in range(2 * QUEUE_CHARACTERS_MAX // len(frame)):
                 await asyncio.to_thread(raw.sendall, frame)
         async with asyncio.timeout(60):
             while http.server.server_state.connections:  # noqa: ASYNC110 - uvicorn does not tell

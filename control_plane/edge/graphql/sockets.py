@@ -36,6 +36,7 @@ from control_plane.services.audit import Actor, act
 
 INIT_S = 10.0  # how long a client has to begin
 OPERATIONS_MAX = 100  # of one connection at a time
+TASKS_MAX = 2 * OPERATIONS_MAX  # with those that were stopped, or whose end the client does not read
 # Close codes of graphql-transport-ws; the older protocol has none of its own.
 BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_ACCEPTABLE = 4400, 4401, 4403, 4406
 INIT_TIMEOUT, ID_IN_USE, TOO_MANY = 4408, 4409, 4429
@@ -68,7 +69,7 @@ class _Conversation:
         self._entry.farewell = self._part
         self._has_begun = False
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._stopped: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._parting: asyncio.Task[None] | None = None
 
     async def hold(self) -> None:
@@ -123,13 +124,15 @@ class _Conversation:
             raise _Over(UNAUTHORIZED, "say connection_init first")
         if start.id in self._running:
             raise _Over(ID_IN_USE, f"Subscriber for {start.id} already exists")
-        if len(self._running) >= OPERATIONS_MAX:
+        if len(self._running) >= OPERATIONS_MAX or len(self._tasks) >= TASKS_MAX:
             raise _Over(BAD_REQUEST, f"at most {OPERATIONS_MAX} operations at a time")
         try:
             await self._entry.verified()
         except NotAuthenticated as error:
             raise _Over(FORBIDDEN, error.message) from None
-        self._running[start.id] = asyncio.create_task(self._run(start))
+        task = self._running[start.id] = asyncio.create_task(self._run(start))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run(self, start: Start) -> None:
         """Until it is over or stopped. Its id is free again before the client hears that it is over."""
@@ -167,8 +170,6 @@ class _Conversation:
         task = self._running.pop(name, None)
         if task is not None:
             task.cancel()
-            self._stopped.add(task)
-            task.add_done_callback(self._stopped.discard)
 
     async def _say(self, message: Json) -> None:
         # The other side may be gone; then there is nobody to be told, and `hold` ends what runs.
@@ -185,7 +186,7 @@ class _Conversation:
         await close_socket(self._websocket, GOING_AWAY, "the server is stopping")
 
     async def _end_all(self) -> None:
-        tasks = [*self._running.values(), *self._stopped]
+        tasks = list(self._tasks)
         self._running.clear()
         if self._parting is not None:
             tasks.append(self._parting)

@@ -12,6 +12,7 @@ from typing import Any
 from control_plane.domain.errors import DomainError, InvalidRequest
 from control_plane.edge.graphql.asking import Asked, asked_in, decoded
 
+ID_LENGTH_MAX = 1000  # it is in every answer
 Json = dict[str, Any]
 Message = Mapping[str, Any]
 
@@ -118,8 +119,8 @@ def _stop(message: Message) -> Stop:
 
 def _id(message: Message) -> str:
     found = message.get("id")
-    if not isinstance(found, str) or not found:
-        raise BadMessage("an operation's id must be a text that is not empty")
+    if not isinstance(found, str) or not 1 <= len(found) <= ID_LENGTH_MAX:
+        raise BadMessage(f"an operation's id must be a text of 1 to {ID_LENGTH_MAX} characters")
     return found
 
 

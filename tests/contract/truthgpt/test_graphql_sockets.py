@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
 
 import pytest
 from websockets.asyncio.client import connect
@@ -21,6 +22,7 @@ from control_plane.ports import Progress
 from control_plane.services.jobs import Run
 from tests.contract.conftest import ServeHttp, two_models
 from tests.contract.served import Served
+from tests.contract.sockets import masked, stuck
 from tests.contract.truthgpt.graphql_client import WORDS, Socket, begun, opened
 from tests.doubles.optimizations import StubOptimizing
 from tests.doubles.quotas import limited
@@ -470,3 +472,30 @@ async def test_a_server_that_stops_lets_a_stream_finish_and_says_goodbye(serve_h
         http.world.triton.go_on.set()
         assert len(await socket.results()) == 1
         assert await socket.closed() == (1001, "the server is stopping")
+
+
+@both
+async def test_only_so_many_answers_wait_for_a_client_that_does_not_read(serve_http: ServeHttp, protocol: str) -> None:
+    http = await serve_http()
+    http.server.config.ws_ping_interval = None  # its silence would end it too, later
+    raw = await stuck(http, "/graphql", '{"type": "connection_init"}', f"Sec-WebSocket-Protocol: {protocol}")
+    wrong = {"query": "{ " + "x" * 60_000 + " }"}  # its refusal names the field
+    try:
+        with suppress(ConnectionError):
+            for number in range(600):
+                message = {"type": WORDS[protocol]["start"], "id": str(number), "payload": wrong}
+                await asyncio.to_thread(raw.sendall, masked(json.dumps(message)))
+        async with asyncio.timeout(60):
+            while http.server.server_state.connections:  # noqa: ASYNC110 - uvicorn does not tell
+                await asyncio.sleep(0.05)
+    finally:
+        raw.close()
+
+
+@both
+async def test_an_operations_id_is_no_longer_than_a_thousand_characters(http: Served, protocol: str) -> None:
+    async with begun(http, protocol) as socket:
+        await socket.start("{ models { name } }", "i" * 1000)
+        assert len(await socket.results()) == 1
+        await socket.start("{ models { name } }", "i" * 1001)
+        assert (await socket.closed())[0] == 4400
