@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode
 
 REDACTED = "REDACTED"
-_SECRET = frozenset({"token", "api_key", "access_token"})
+# Credentials, and a GraphQL document with its values, which may hold a prompt.
+_SECRET = frozenset({"token", "api_key", "access_token", "query", "variables", "extensions"})
 
 
 class Lines(Protocol):
@@ -17,7 +18,7 @@ class Lines(Protocol):
 
 
 def redacted(query: bytes) -> str:
-    """The query string with no credential in it, however its name is spelled in percent signs."""
+    """The query string with no credential and no document in it, however their names are spelled in percent signs."""
     text = query.decode("latin-1")
     pairs = parse_qsl(text, keep_blank_values=True)
     if not any(name.lower() in _SECRET for name, _ in pairs):

@@ -97,3 +97,4 @@ def test_c_auth_09_a_query_without_a_credential_stays_as_it_was_sent() -> None:
     assert redacted(b"a=1&b=%20&c") == "a=1&b=%20&c"
     assert redacted(b"a=1&token=x%26y&b=2") == "a=1&token=REDACTED&b=2"
     assert redacted(b"%61pi_key=x") == "api_key=REDACTED"
+    assert redacted(b"query=%7Bmodel%7D&variables=%7B%7D") == "query=REDACTED&variables=REDACTED"
