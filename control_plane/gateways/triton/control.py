@@ -62,7 +62,7 @@ class Control:
         """After TimedOut the load still hangs inside Triton; only a new server ends it (see `stuck`)."""
         self._check(directory)
         self._ledger.begin(directory)
-        begun_s = monotonic()
+        begun_s, before = monotonic(), self._executors(directory)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._load(directory, timeout_s)
@@ -76,8 +76,9 @@ class Control:
             raise
         self._ledger.loaded(directory)
         self._stuck.pop(directory, None)
-        pid = self._server_pid()
-        stubs = self._stubs[directory] = () if pid is None else executors(pid, directory)
+        after = self._executors(directory)
+        # Where Triton loads anew what was loaded, the old ones end with their last requests, and nobody misses them.
+        stubs = self._stubs[directory] = [stub for stub in after if stub not in before] or after
         self._deaths.begin(directory, [stub.pid for stub in stubs])
 
     async def unload(self, directory: str, timeout_s: float) -> None:
@@ -107,6 +108,10 @@ class Control:
         for directory in self._stuck:
             self._ledger.hung(directory)
         self._stuck.clear()
+
+    def _executors(self, directory: str) -> Sequence[Process]:
+        pid = self._server_pid()
+        return () if pid is None else executors(pid, directory)
 
     def is_unloading(self, directory: str) -> bool:
         return directory in self._unloading

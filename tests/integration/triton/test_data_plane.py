@@ -190,6 +190,24 @@ async def test_a_killed_stub_ends_its_streams_at_once_and_is_reported(loaded: Ru
     assert died == ["counter"]  # an unload ends the process too, and is no death
 
 
+async def test_the_end_of_a_process_that_another_has_replaced_is_no_death(loaded: RunningTriton) -> None:
+    died: list[str] = []
+    loaded.supervisor.on_model_died = died.append
+    last = loaded.stub.stream(counting(40, pause_s="0.02"))
+    await anext(last)
+    await loaded.serve("counter")  # of newer files: the process that has a request ends when that has its answer
+    first = loaded.stub.stream(counting(100, pause_s="0.02"))
+    await anext(first)
+    assert len([piece async for piece in last if piece.outputs]) == 39
+    assert len([piece async for piece in first if piece.outputs]) == 99
+    assert loaded.supervisor.pid is not None
+    async with asyncio.timeout(LOAD_S):
+        while len(executors(loaded.supervisor.pid, "counter")) > 1:  # noqa: ASYNC110 - Triton does not tell
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.1)
+    assert died == []
+
+
 async def test_a_stream_that_waits_its_turn_is_not_idle(loaded: RunningTriton) -> None:
     channel = Channel()
     assert loaded.supervisor.address is not None
