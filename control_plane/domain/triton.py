@@ -10,7 +10,7 @@ READ_ONLY = "read-only"
 
 
 class TritonState(StrEnum):
-    """The life of a supervised Triton; an external one is only ever STARTING, READY or UNREACHABLE."""
+    """The life of a supervised Triton; an external one is never spawned, tested or restarted by us."""
 
     STOPPED = "stopped"
     PREPARE = "prepare"  # backend directory, preflight, leftovers of an earlier life

@@ -124,12 +124,13 @@ class ExternalTriton:
         reply = await self._channel.ask("ServerMetadata", pb.ServerMetadataRequest())
         repository = SHARED if await self._reads_ours() else READ_ONLY
         self._board.identify(reply.version, repository)
-        self._enter(TritonState.READY)
+        self._enter(TritonState.LOADING)
         if self.on_started is not None:
             try:
                 await self.on_started(frozenset())
             except DomainError as error:
                 log.warning("not every model was loaded", extra={"reason": error.message})
+        self._enter(TritonState.READY)
 
     async def _reads_ours(self) -> bool:
         listed = {entry.directory for entry in await self.control.index()}
@@ -150,7 +151,7 @@ class ExternalTriton:
         return None if self._board.status.repository == SHARED else _REFUSAL
 
     def _enter(self, state: TritonState, reason: str | None = None) -> None:
-        if state is TritonState.READY:
+        if state.serves:
             self._channel.open_gate()
         else:
             self._channel.close_gate(f"Triton does not serve just now ({state.value})")
