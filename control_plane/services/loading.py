@@ -9,7 +9,7 @@ from dataclasses import replace
 from time import monotonic
 from weakref import WeakValueDictionary
 
-from control_plane.domain.errors import DomainError, EngineFailed, TimedOut
+from control_plane.domain.errors import DomainError, EngineFailed, TimedOut, Unavailable
 from control_plane.domain.models import Health, HealthStatus, ModelState, Revision, RevisionStatus
 from control_plane.ports import Clock, ModelStore, TritonControl
 from control_plane.services.catalog import Catalog
@@ -68,7 +68,10 @@ class Loader:
             health = await self._probed(revision)
         except DomainError as error:
             error.message = revision.in_public_words(error.message)
-            self.mark(revision, ModelState.FAILED, last_error=error.message)
+            # Triton may die of the very unload that heals; the model then comes back with it, and has not failed.
+            is_gone_with_triton = is_dead and isinstance(error, Unavailable)
+            state = ModelState.DEAD if is_gone_with_triton else ModelState.FAILED
+            self.mark(revision, state, last_error=error.message)
             await self._release_parts(revision)
             raise
         took_s = round(monotonic() - started, 3)

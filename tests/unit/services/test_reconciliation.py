@@ -80,6 +80,26 @@ async def test_a_model_that_cannot_be_healed_has_triton_replaced() -> None:
     assert world.server.state is TritonState.DEGRADED  # until it is gone
 
 
+async def test_a_model_whose_healing_ends_triton_comes_back_with_it_and_has_not_failed() -> None:
+    world = await make_world(text_revision("coder"))
+    await world.services.models.load("coder")
+    world.triton.refusals["coder--r1"] = Unavailable("Triton does not answer; it may be restarting")
+    world.services.inference.reconciler.suspect(world.services.catalog.get("coder").stable.revision)
+    watch = asyncio.create_task(world.services.inference.reconciler.watch(3600))
+    async with asyncio.timeout(5):
+        while "Triton does not answer" not in str(world.services.catalog.get("coder").stable.last_error):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    watch.cancel()
+
+    assert states(world) == {"coder--r1": ModelState.DEAD}
+    with pytest.raises(Unavailable, match="healed"):
+        await world.services.inference.generate(Generation("coder", "a b c"))
+    assert world.server.replacements == []
+    world.triton.refusals.clear()
+    await world.services.inference.reconciler.reconcile()
+    assert states(world) == {"coder--r1": ModelState.LOADED}
+
+
 async def test_a_triton_that_lost_a_model_is_a_reason_to_ask_again_not_a_404() -> None:
     world = await make_world(text_revision("coder"))
     await world.services.models.load("coder")
