@@ -75,12 +75,6 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) ->
     assert all(torch.equal(averages[0][name], averages[1][name]) for name in averages[0])
 
 
-def test_a_tokenizer_is_trained_twice_as_the_same_file(tokenizer: Tokenizer) -> None:
-    again = train_tokenizer(0, TEXT_SHAPE.vocab_size, prompts=500)
-    assert again.to_str() == tokenizer.to_str()
-    assert again.decode(again.encode("draw a seven").ids) == "draw a seven"
-
-
 def test_reading_prompts_is_learned(tokenizer: Tokenizer) -> None:
     trainer = TextTrainer(TextRun(steps=60, final_steps=10, batch=32, rate=1e-2, shape=TEXT_SHAPE), tokenizer)
     losses = [trainer.advance() for _ in range(60)]

@@ -40,11 +40,6 @@ def train_tokenizer(seed: int, vocab_size: int, prompts: int = 20_000) -> Tokeni
         vocab_size=vocab_size, special_tokens=[PAD, UNKNOWN, BEGIN], min_frequency=2, show_progress=False
     )
     tokenizer.train_from_iterator((writer.write().text for _ in range(prompts)), trainer)
-    # The trainer finds the same pieces each time, and numbers them as a hash table happens to hold them.
-    pieces = [PAD, UNKNOWN, BEGIN, *sorted(tokenizer.get_vocab().keys() - {PAD, UNKNOWN, BEGIN})]
-    tokenizer.model = models.WordPiece(
-        {piece: number for number, piece in enumerate(pieces)}, unk_token=UNKNOWN, max_input_chars_per_word=40
-    )
     # A text always begins with a token, so that an empty one is a text too.
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BEGIN} $A", special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))]

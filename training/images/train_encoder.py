@@ -1,4 +1,4 @@
-"""Train the tokenizer and the text encoder's reading of prompts, reproducibly by seed; it needs no UNet.
+"""Train the tokenizer and the text encoder's reading of prompts, by seed; it needs no UNet.
 
 Run: python -m training.images.train_encoder FOLDER
 """
