@@ -11,10 +11,11 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from training.images.encoder import Reader, TextEncoder, TextShape, train_tokenizer
+from training.images.encoder import Reader, TextEncoder, TextShape
 from training.images.export import export, write_unet
 from training.images.sample import DIFFUSION, ENCODER, TEXT_TO_IMAGE, UNET, Pipeline, Sketch
 from training.images.schedule import TRAIN_STEPS, alphas_cumprod
+from training.images.tokenizer import train_tokenizer
 from training.images.train import Run, Trainer
 from training.images.train_encoder import TextRun, TextTrainer
 from training.images.unet import NULL_ROW, Painter, Shape

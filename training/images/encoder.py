@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from training.images.prompts import Writer
 from training.images.unet import LABELS, Conditions
 
-PAD, UNKNOWN, BEGIN = "[PAD]", "[UNK]", "[CLS]"
 # Digits, weights and slants, each with "nothing said".
 READINGS = (LABELS + 1, 3, 2)
 
@@ -26,25 +23,6 @@ class TextShape:
     layers: int = 2
     heads: int = 4
     length: int = 64
-
-
-def train_tokenizer(seed: int, vocab_size: int, prompts: int = 20_000) -> Tokenizer:
-    """WordPiece on prompts: whole words where they are frequent, pieces and letters elsewhere; digits stand alone."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=40))
-    steps = [normalizers.NFKC(), normalizers.Lowercase(), normalizers.StripAccents()]
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    cuts = [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(individual_digits=True)]
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
-    writer = Writer(seed)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=[PAD, UNKNOWN, BEGIN], min_frequency=2, show_progress=False
-    )
-    tokenizer.train_from_iterator((writer.write().text for _ in range(prompts)), trainer)
-    # A text always begins with a token, so that an empty one is a text too.
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BEGIN} $A", special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))]
-    )
-    return tokenizer
 
 
 class Layer(nn.Module):

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from training.checkpoints import read_checkpoint, write_checkpoint
-from training.images.encoder import Reader, TextShape, train_tokenizer
+from training.images.encoder import Reader, TextShape
 from training.images.prompts import Prompt, Writer
+from training.images.tokenizer import train_tokenizer
 from training.optimizer import rate_share, take_step
 
 
