@@ -1,4 +1,4 @@
-"""How both clients call: one request at a time, tried again where that is safe, or a stream of events without end."""
+"""How both clients call: one request, tried again where that is safe; an answer in pieces; events without end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, Self, TypeVar
 import httpx
 
 from tritonplane_client.connection import connect
-from tritonplane_client.errors import TritonplaneError, read_error
+from tritonplane_client.errors import StreamInterrupted, TritonplaneError, read_error
+from tritonplane_client.frames import FrameReader
 from tritonplane_client.operations import Operation
 from tritonplane_client.retries import DEFAULT_RETRIES, Retries
 from tritonplane_client.watching import Watch, cut_short
@@ -66,7 +67,7 @@ class Caller:
         self, operation: Operation[Any], files: Mapping[str, tuple[str, BinaryIO]] | None = None
     ) -> httpx.Response:
         """A response with a good status, its body unread. Tries again as `Retries` says."""
-        request = self._http.build_request(files=files, **self._connection.request_options(operation))
+        request = self._connection.request(self._http, operation, files)
         for attempt in count():
             failure: TritonplaneError
             try:
@@ -82,6 +83,18 @@ class Caller:
                 raise failure
             time.sleep(wait_s)
         raise AssertionError("unreachable: the loop above only returns or raises")
+
+    def _frames(self, operation: Operation[Any], reader: FrameReader[T]) -> Generator[T, None, None]:
+        """The items of one answer. Never tried again once it has begun."""
+        with closing(self._open(operation)) as response:
+            try:
+                for chunk in response.iter_bytes():
+                    yield from reader.feed(chunk)
+                    if reader.is_done:
+                        return
+            except httpx.RequestError as error:
+                raise StreamInterrupted(f"the stream broke: {self._connection.explain(error)}") from error
+        reader.end()
 
     def _follow(self, watch: Watch[E]) -> Generator[E, None, None]:
         while not watch.is_over:
@@ -144,7 +157,7 @@ class AsyncCaller:
     async def _open(
         self, operation: Operation[Any], files: Mapping[str, tuple[str, BinaryIO]] | None = None
     ) -> httpx.Response:
-        request = self._http.build_request(files=files, **self._connection.request_options(operation))
+        request = self._connection.request(self._http, operation, files)
         for attempt in count():
             failure: TritonplaneError
             try:
@@ -160,6 +173,18 @@ class AsyncCaller:
                 raise failure
             await asyncio.sleep(wait_s)
         raise AssertionError("unreachable: the loop above only returns or raises")
+
+    async def _frames(self, operation: Operation[Any], reader: FrameReader[T]) -> AsyncGenerator[T, None]:
+        async with aclosing(await self._open(operation)) as response:
+            try:
+                async for chunk in response.aiter_bytes():
+                    for item in reader.feed(chunk):
+                        yield item
+                    if reader.is_done:
+                        return
+            except httpx.RequestError as error:
+                raise StreamInterrupted(f"the stream broke: {self._connection.explain(error)}") from error
+        reader.end()
 
     async def _follow(self, watch: Watch[E]) -> AsyncGenerator[E, None]:
         while not watch.is_over:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import httpx
 
@@ -50,6 +51,20 @@ class Connection:
             # But SSL_CERT_FILE names whom to trust there too. Reading it takes 25 ms, so only for https.
             "verify": httpx.create_ssl_context() if self.url.startswith("https:") else True,
         }
+
+    def request(
+        self,
+        http: httpx.Client | httpx.AsyncClient,
+        operation: Operation[Any],
+        files: Mapping[str, tuple[str, BinaryIO]] | None,
+    ) -> httpx.Request:
+        """Raises InvalidArgument for what no request can carry."""
+        try:
+            return http.build_request(files=files, **self.request_options(operation))
+        except ValueError as error:  # of JSON: NaN and infinity; of UTF-8: halves of surrogate pairs
+            raise InvalidArgument(
+                f"this cannot be sent: numbers must be finite and texts whole characters [{error}]"
+            ) from error
 
     def request_options(self, operation: Operation[Any]) -> dict[str, Any]:
         """Arguments for `build_request` of either client."""

@@ -1,21 +1,13 @@
-"""Images and streams, for both clients."""
+"""Images, for both clients."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, closing
-from typing import Any, TypeVar, Unpack
-
-import httpx
+from typing import Unpack
 
 from tritonplane_client import operations
 from tritonplane_client.caller import AsyncCaller, Caller
 from tritonplane_client.drawings import DrawingOptions, DrawingReader, DrawingStep, Drawn, read_drawn
-from tritonplane_client.errors import StreamInterrupted
-from tritonplane_client.frames import FrameReader
-from tritonplane_client.operations import Operation
-
-T = TypeVar("T")
 
 
 class DrawingCalls(Caller):
@@ -32,17 +24,6 @@ class DrawingCalls(Caller):
         """Each step as it is done, and at last the images. Closing the generator stops the drawing."""
         return self._frames(operations.stream_drawing(model, prompt, options), DrawingReader())
 
-    def _frames(self, operation: Operation[Any], reader: FrameReader[T]) -> Generator[T, None, None]:
-        with closing(self._open(operation)) as response:
-            try:
-                for chunk in response.iter_bytes():
-                    yield from reader.feed(chunk)
-                    if reader.is_done:
-                        return
-            except httpx.RequestError as error:
-                raise StreamInterrupted(f"the stream broke: {self._connection.explain(error)}") from error
-        reader.end()
-
 
 class AsyncDrawingCalls(AsyncCaller):
     """What `AsyncApiClient` does with models that draw."""
@@ -56,15 +37,3 @@ class AsyncDrawingCalls(AsyncCaller):
     ) -> AsyncGenerator[DrawingStep | Drawn, None]:
         """`aclose` it (or use `contextlib.aclosing`) to stop the drawing early."""
         return self._frames(operations.stream_drawing(model, prompt, options), DrawingReader())
-
-    async def _frames(self, operation: Operation[Any], reader: FrameReader[T]) -> AsyncGenerator[T, None]:
-        async with aclosing(await self._open(operation)) as response:
-            try:
-                async for chunk in response.aiter_bytes():
-                    for item in reader.feed(chunk):
-                        yield item
-                    if reader.is_done:
-                        return
-            except httpx.RequestError as error:
-                raise StreamInterrupted(f"the stream broke: {self._connection.explain(error)}") from error
-        reader.end()

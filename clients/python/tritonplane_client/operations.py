@@ -270,9 +270,12 @@ def _drawing(model: str, prompt: str | None, options: DrawingOptions) -> dict[st
 
 def _segment(text: str) -> str:
     """Text as one segment of a path; ':' and '@' stay readable in model references."""
-    if text in ("", ".", ".."):
-        raise InvalidArgument(f"{text!r} cannot be part of a path")
-    return quote(text, safe=":@")
+    try:
+        if text not in ("", ".", ".."):
+            return quote(text, safe=":@")
+    except UnicodeEncodeError:
+        pass  # half of a surrogate pair
+    raise InvalidArgument(f"{text!r} cannot be part of a path")
 
 
 def _time(at: datetime | str | None) -> str | None:

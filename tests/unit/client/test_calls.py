@@ -46,6 +46,21 @@ async def test_a_reference_stays_readable_in_the_path_and_a_hostile_name_is_esca
     assert (plane.seen[1].path, plane.seen[1].query) == ("/v1/models/b$(touch x)?q=1#f", {})
     with pytest.raises(InvalidArgument, match="cannot be part of a path"):
         await client.call("get_model", "..")
+    with pytest.raises(InvalidArgument, match="cannot be part of a path"):
+        await client.call("get_model", "half a pair: \ud83d")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options"),
+    [("x", {"temperature": float("nan")}), ("x", {"top_p": float("inf")}), ("half a pair: \ud83d", {})],
+    ids=["nan", "infinity", "surrogate"],
+)
+async def test_what_no_request_can_carry_is_refused_at_once(
+    client: Face, plane: Miniature, prompt: str, options: dict[str, float]
+) -> None:
+    with pytest.raises(InvalidArgument, match="numbers must be finite and texts whole characters"):
+        await client.call("generate", "coder", prompt, **options)
+    assert plane.seen == []
 
 
 async def test_revisions_and_health_are_read(client: Face) -> None:
