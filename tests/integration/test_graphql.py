@@ -15,8 +15,8 @@ from tests.product import ServerProcess
 
 both = pytest.mark.parametrize("protocol", ["graphql-transport-ws", "graphql-ws"])
 PROMPT = "def read_json(path):\n"
-STREAM = """subscription ($text: String!, $max: Int! = 24, $temperature: Float! = 0) {
-  inferenceStream(modelId: "stdlib-coder", inputData: $text, maxLength: $max, temperature: $temperature, seed: 3)
+STREAM = """subscription ($text: String!, $max: Int! = 24) {
+  inferenceStream(modelId: "stdlib-coder", inputData: $text, maxLength: $max, temperature: 0)
 }"""
 RUN = """mutation ($text: String!) {
   runInference(modelId: "stdlib-coder", inputData: $text, maxLength: 24, temperature: 0) {
@@ -53,7 +53,7 @@ async def test_t_gql_10_the_pieces_of_a_stream_are_the_text_that_one_answer_has(
 async def test_t_gql_10_who_leaves_a_stream_ends_it_inside_triton(product: ServerProcess, protocol: str) -> None:
     async with httpx.AsyncClient(base_url=product.url, headers=product.headers, timeout=60) as client:
         cancelled = await triton_says(client, "text_generation_cancelled")
-        wanted = document(STREAM, text="import", max=1000, temperature=1.5)
+        wanted = document(STREAM, text=PROMPT, max=1000)  # which it goes on with, over and over, to the last token
         async with following(product, protocol) as session:
             for _ in range(4):
                 subscription = session.subscribe(wanted)
@@ -62,8 +62,7 @@ async def test_t_gql_10_who_leaves_a_stream_ends_it_inside_triton(product: Serve
             # The connection lives on.
             assert await session.execute(document("{ models { name } }"))
         async with asyncio.timeout(10):
-            # On a busy machine some have ended by themselves before they are left.
-            while await triton_says(client, "text_generation_cancelled") < cancelled + 1:  # noqa: ASYNC110 - a metric
+            while await triton_says(client, "text_generation_cancelled") < cancelled + 4:  # noqa: ASYNC110 - a metric
                 await asyncio.sleep(0.05)
             while await triton_says(client, "text_generation_busy") > 0:  # noqa: ASYNC110 - a metric
                 await asyncio.sleep(0.05)
