@@ -10,6 +10,7 @@ from control_plane.domain.errors import EngineFailed
 from control_plane.domain.models import ModelState
 from tests.doubles.repository import text_revision
 from tests.doubles.services import World, make_world
+from tests.doubles.virtual_time import in_virtual_time
 
 
 async def abandoned(world: World, verb: str) -> None:
@@ -24,6 +25,7 @@ async def abandoned(world: World, verb: str) -> None:
     await asyncio.sleep(0.01)
 
 
+@in_virtual_time
 async def test_an_abandoned_load_ends_loaded() -> None:
     world = await make_world(text_revision("coder"))
     await abandoned(world, "load")
@@ -31,6 +33,7 @@ async def test_an_abandoned_load_ends_loaded() -> None:
     assert world.services.catalog.get("coder").record.desired == {1}
 
 
+@in_virtual_time
 async def test_an_abandoned_unload_ends_unloaded() -> None:
     world = await make_world(text_revision("coder"))
     await world.services.models.load("coder")
@@ -38,6 +41,7 @@ async def test_an_abandoned_unload_ends_unloaded() -> None:
     assert world.services.catalog.resolve("coder").state is ModelState.UNLOADED
 
 
+@in_virtual_time
 async def test_an_abandoned_load_that_fails_ends_failed_with_the_reason() -> None:
     world = await make_world(text_revision("coder"))
     world.triton.refusals["coder--r1"] = EngineFailed("no such opset")

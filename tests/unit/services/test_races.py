@@ -12,6 +12,7 @@ from control_plane.domain.models import Health, HealthStatus, ModelState
 from control_plane.services.publishing import NewRevision
 from tests.doubles.repository import tensor_revision, text_revision
 from tests.doubles.services import World, make_world
+from tests.doubles.virtual_time import in_virtual_time
 
 MLP = NewRevision("mlp", Path("model.onnx"), "upload")
 
@@ -28,6 +29,7 @@ async def held(world: World, first: str, *others: str) -> list[object]:
 
 
 @pytest.mark.parametrize("verb", ["load", "unload", "purge"])
+@in_virtual_time
 async def test_what_waits_for_a_purge_finds_the_model_gone(verb: str) -> None:
     world = await make_world()
     await world.services.models.add(MLP)
@@ -50,6 +52,7 @@ async def test_a_purge_that_waits_for_an_import_deletes_its_revision_too() -> No
         world.services.catalog.get("mlp")
 
 
+@in_virtual_time
 async def test_a_purge_whose_caller_leaves_is_finished() -> None:
     world = await make_world()
     models = world.services.models
@@ -79,6 +82,7 @@ async def test_a_publication_that_is_interrupted_is_whole_or_leaves_nothing(turn
     assert list(world.services.catalog.numbers("mlp")) == ([] if asking.cancelled() else [1])
 
 
+@in_virtual_time
 async def test_a_model_unloaded_while_triton_starts_stays_unloaded() -> None:
     world = await make_world(tensor_revision("mlp"), text_revision("coder"))
     await world.services.models.load("mlp")
@@ -97,6 +101,7 @@ async def test_a_model_unloaded_while_triton_starts_stays_unloaded() -> None:
     assert world.services.catalog.resolve("mlp").state is ModelState.UNLOADED
 
 
+@in_virtual_time
 async def test_a_model_purged_while_triton_starts_harms_no_other() -> None:
     world = await make_world(text_revision("coder"))
     models = world.services.models
@@ -115,6 +120,7 @@ async def test_a_model_purged_while_triton_starts_harms_no_other() -> None:
     assert world.services.catalog.resolve("coder").state is ModelState.LOADED
 
 
+@in_virtual_time
 async def test_a_model_loaded_while_triton_starts_is_still_loaded_afterwards() -> None:
     world = await make_world(tensor_revision("mlp"))
     world.triton.loads_go_on.clear()
@@ -142,6 +148,7 @@ async def test_a_late_sign_of_death_does_not_touch_what_is_unloaded_or_gone() ->
     reconciler.suspect(revision)
 
 
+@in_virtual_time
 async def test_a_dead_model_is_not_healed_by_killing_a_triton_that_is_restarting() -> None:
     world = await make_world(tensor_revision("mlp"))
     await world.services.models.load("mlp")
@@ -154,6 +161,7 @@ async def test_a_dead_model_is_not_healed_by_killing_a_triton_that_is_restarting
     assert world.server.replacements == []
 
 
+@in_virtual_time
 async def test_the_watch_outlives_a_fault_of_ours() -> None:
     world = await make_world(tensor_revision("mlp"))
     await world.services.models.load("mlp")
@@ -191,6 +199,7 @@ async def test_what_does_not_answer_after_its_load_is_unloaded_so_that_the_next_
     assert (await world.services.models.load("mlp")).state is ModelState.LOADED
 
 
+@in_virtual_time
 async def test_an_unload_that_takes_too_long_goes_on_and_is_seen_to_end() -> None:
     world = await make_world(tensor_revision("mlp"))
     await world.services.models.load("mlp")
@@ -205,6 +214,7 @@ async def test_an_unload_that_takes_too_long_goes_on_and_is_seen_to_end() -> Non
     assert world.services.catalog.resolve("mlp").state is ModelState.UNLOADED
 
 
+@in_virtual_time
 async def test_a_dead_model_of_a_triton_that_is_not_ours_serves_again_when_it_answers() -> None:
     world = await make_world(tensor_revision("mlp"))
     await world.services.models.load("mlp")

@@ -12,6 +12,7 @@ from control_plane.domain.models import ModelState
 from control_plane.domain.triton import TritonState
 from tests.doubles.repository import tensor_revision, text_revision
 from tests.doubles.services import World, make_world
+from tests.doubles.virtual_time import in_virtual_time
 
 
 def states(world: World) -> dict[str, ModelState]:
@@ -52,6 +53,7 @@ async def test_a_quarantined_model_is_not_loaded_and_says_why() -> None:
     assert "quarantined" in str(world.services.catalog.get("mlp").stable.last_error)
 
 
+@in_virtual_time
 async def test_a_request_that_finds_a_dead_process_has_the_model_healed() -> None:
     world = await make_world(text_revision("coder"))
     await world.services.models.load("coder")
@@ -68,6 +70,7 @@ async def test_a_request_that_finds_a_dead_process_has_the_model_healed() -> Non
     assert (await world.services.inference.generate(Generation("coder", "a b c"))).text == "a b c"
 
 
+@in_virtual_time
 async def test_a_model_that_cannot_be_healed_has_triton_replaced() -> None:
     world = await make_world(text_revision("coder"))
     await world.services.models.load("coder")
@@ -80,6 +83,7 @@ async def test_a_model_that_cannot_be_healed_has_triton_replaced() -> None:
     assert world.server.state is TritonState.DEGRADED  # until it is gone
 
 
+@in_virtual_time
 async def test_a_model_whose_healing_ends_triton_comes_back_with_it_and_has_not_failed() -> None:
     world = await make_world(text_revision("coder"))
     await world.services.models.load("coder")
