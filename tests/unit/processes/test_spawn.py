@@ -16,6 +16,7 @@ import uvloop
 
 from control_plane.domain.errors import TimedOut, Unsupported
 from control_plane.gateways.processes.spawn import guard_group, kill_group, run_child, spawn
+from tests.doubles.virtual_time import in_virtual_time
 
 ENV = {"PATH": os.environ["PATH"]}
 # A child with a grandchild; both pids go to the file named by its argument.
@@ -55,10 +56,13 @@ async def test_a_program_that_is_not_there_is_named() -> None:
         await run_child(["no-such-program"], env=ENV, timeout_s=1)
 
 
+@in_virtual_time
 async def test_a_timeout_kills_the_child_and_its_children(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
+    family = asyncio.create_task(run_child([sys.executable, "-c", FAMILY, str(pids)], env=ENV, timeout_s=2))
+    await asyncio.to_thread(_wait_for, pids.exists)  # no time passes before they are there
     with pytest.raises(TimedOut):
-        await run_child([sys.executable, "-c", FAMILY, str(pids)], env=ENV, timeout_s=2)
+        await family
     _assert_gone(pids)
 
 
@@ -89,7 +93,14 @@ def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 def _assert_gone(pids: Path) -> None:
     for pid in map(int, pids.read_text().split()):
-        _wait_for(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        _wait_for(lambda pid=pid: _is_gone(pid))
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _wait_for(condition, within_s: float = 10) -> None:  # type: ignore[no-untyped-def]
