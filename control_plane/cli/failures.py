@@ -54,6 +54,8 @@ def hint(failure: client.TritonplaneError) -> str | None:
         return None
     if failure.retry_after_s is not None:
         return f"try again in {failure.retry_after_s:.0f} s"
+    if failure.code == "FORBIDDEN" and failure.details.get("field"):
+        return None  # what was asked is nobody's to have
     if failure.code in HINTS:
         return HINTS[failure.code]
     if failure.code == "MODEL_NOT_FOUND":

@@ -197,8 +197,8 @@ class Imports:
 _ENTRY = {SourceFormat.SAFETENSORS: "", SourceFormat.TORCH: "model.pt", SourceFormat.ONNX: "1"}
 
 
-def locate(root: Path | None, file_path: str) -> Path:
-    """The file or directory that a client means. It need not exist.
+def locate(root: Path | None, file_path: str, field: str = "file_path") -> Path:
+    """The file or directory that a client means by the `field` of a request. It need not exist.
 
     Raises: NotPermitted for what lies outside the import root, by '..' or by a link; Unsupported without a root.
     """
@@ -208,11 +208,11 @@ def locate(root: Path | None, file_path: str) -> Path:
             requires=["TRITONPLANE_IMPORT_ROOT"],
         )
     if not file_path.strip() or not file_path.isprintable():
-        raise InvalidRequest("file_path is empty or holds characters that no file name should", field="file_path")
+        raise InvalidRequest(f"{field} is empty or holds characters that no file name should", field=field)
     path = PurePosixPath(file_path)
     found = (root / path).resolve()
     if path.is_absolute() or ".." in path.parts or not found.is_relative_to(root.resolve()):
-        raise NotPermitted("file_path must stay below the import root: relative, without '..'", field="file_path")
+        raise NotPermitted(f"{field} must stay below the import root: relative, without '..'", field=field)
     return found
 
 

@@ -67,10 +67,8 @@ class Optimizations:
                     field="baseline",
                 )
             options = replace(options, baseline=f"{baseline.model}:{baseline.number}")
-        if options.eval_data is not None and not await asyncio.to_thread(
-            isfile, locate(self._import_root, options.eval_data)
-        ):
-            raise InvalidRequest(f"eval_data: there is no file {options.eval_data!r} below the import root")
+        if options.eval_data is not None:
+            await self._require_file(options.eval_data)
         kind = kind_of(revision)
         if options.recipes:
             planned(await self._converter.catalog(), options, kind)
@@ -81,6 +79,10 @@ class Optimizations:
             "ignored_parameters": list(ignored),
         }
         return await self._jobs.submit(NewJob(f"opt_{ULID()}", JobKind.OPTIMIZE, revision.model, parameters), caller)
+
+    async def _require_file(self, eval_data: str) -> None:
+        if not await asyncio.to_thread(isfile, locate(self._import_root, eval_data, "eval_data")):
+            raise InvalidRequest(f"eval_data: there is no file {eval_data!r} below the import root", field="eval_data")
 
     async def get(self, optimization_id: str) -> Job:
         """Raises OptimizationNotFound."""

@@ -178,7 +178,7 @@ class Optimizer:
     def _data(self, task: _Task) -> Path | None:
         """Held-out inputs: those that came with the request, else those that the model brought along."""
         if task.options.eval_data is not None:
-            return locate(self._workshop.import_root, task.options.eval_data)
+            return locate(self._workshop.import_root, task.options.eval_data, "eval_data")
         return None if task.ground.data is None else task.workspace / task.ground.data
 
     async def _search(self, task: _Task, trials: Trials) -> list[Tried]:

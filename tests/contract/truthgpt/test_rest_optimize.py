@@ -166,7 +166,9 @@ async def test_t_rest_06_held_out_inputs_lie_below_the_import_root(serve_http: S
     (tmp_path / "held-out.jsonl").write_text("{}")
     assert (await asked(http, eval_data="held-out.jsonl")).status_code == 200
     assert (await asked(http, eval_data="missing.jsonl")).status_code == 400
-    assert (await asked(http, eval_data="../../etc/passwd")).status_code == 403
+    outside = await asked(http, eval_data="../../etc/passwd")
+    assert (outside.status_code, outside.json()["details"]["field"]) == (403, "eval_data")
+    assert outside.json()["error"].startswith("eval_data must stay below the import root")
 
 
 async def test_t_rest_21_each_of_the_twelve_levels_is_accepted(serve_http: ServeHttp) -> None:

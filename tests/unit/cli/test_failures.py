@@ -42,6 +42,12 @@ def test_each_refusal_comes_with_what_to_do(command: Command, plane: Miniature, 
     assert result.exit_code == 1
 
 
+def test_a_key_of_another_role_is_not_advised_where_a_path_was_refused(command: Command, plane: Miniature) -> None:
+    plane.refusals = [refusal(403, "eval_data must stay below", "FORBIDDEN", details={"field": "eval_data"})]
+    result = command("models", "list")
+    assert (result.stderr, result.exit_code) == ("tritonplane: eval_data must stay below (FORBIDDEN)\n", 1)
+
+
 def test_no_server_is_exit_code_3_with_the_command_that_starts_one(command: Command) -> None:
     result = command("models", "list", "--url", "http://127.0.0.1:9")
     assert "no tritonplane server answers at http://127.0.0.1:9; start one with `tritonplane serve`" in result.stderr
