@@ -145,8 +145,7 @@ class Optimizer:
         """Everything that candidates are tried with, in a Triton that serves nobody else."""
         workshop, options, workspace = self._workshop, task.options, task.workspace
         data, workload = self._data(task), await self._workload(task)
-        has_searches = bool(verdicts.searches(task.catalog, options))
-        share = _CANDIDATES_SHARE if has_searches else 1.0
+        share = _CANDIDATES_SHARE if verdicts.wanted_searches(task.catalog, options) else 1.0
         bounds = Bounds(verdicts.floor(task.catalog, options), data, self._timer(task, share))
         limits = Limits(options.slo_p99_ms, self._timer(task, 1.0))
         converter, repository = workshop.converter, workshop.repository
@@ -208,11 +207,9 @@ class Optimizer:
 
     async def _searched(self, task: _Task, tools: _Tools, tried: list[Tried]) -> tuple[list[Tried], JsonObject]:
         """What the searches of the level add: candidates, and what the result shows of them."""
-        options, kind, record = task.options, task.ground.kind, JsonObject()
-        tables = verdicts.searches(task.catalog, options)
+        options, record = task.options, JsonObject()
         report = part_of(task.run, _TRIED, _SEARCHED)
-        for name in (one for one in verdicts.SEARCH_NAMES if one in tables and verdicts.wants(options, one)):
-            table = tables[name].get(kind, tables[name])
+        for name, table in verdicts.wanted_searches(task.catalog, options).items():
 
             async def search(name: str = name, table: Any = table, tried: list[Tried] = tried) -> JsonObject:
                 if name == "serving":

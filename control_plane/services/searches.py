@@ -135,14 +135,11 @@ def _combined(table: Mapping[str, Any], tried: Sequence[Tried], objective: Objec
         best_of_each.setdefault(one.artifacts_key, one)
     grid = {name: values for name, values in table.items() if isinstance(values, list)}
     for graph, values in product(list(best_of_each.values())[:_GRAPHS_MAX], product(*grid.values())):
-        changes = dict(zip(grid, values, strict=True))
-        words = ",".join(f"{name}={value}" for name, value in changes.items())
         yield replace(
             graph,
             name=f"{graph.name}-{'-'.join(map(str, values))}",
             level="absolute",
-            reason=words,
-            settings={**(graph.settings or {}), **changes},
+            settings={**(graph.settings or {}), **dict(zip(grid, values, strict=True))},
             comparison=None,
         )
 

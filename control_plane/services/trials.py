@@ -10,7 +10,7 @@ from pathlib import Path
 
 from control_plane.domain.errors import DomainError, EngineFailed, InvalidRequest, TimedOut, Unsupported
 from control_plane.domain.jobs import JsonObject
-from control_plane.domain.models import Description, LoadOptions
+from control_plane.domain.models import Description
 from control_plane.domain.optimization import BASELINE, Accuracy, Comparison, Outcome
 from control_plane.domain.optimization_records import Tried
 from control_plane.ports import CandidatePlan, Converter, ModelRepository, Progress, Report, ScratchTriton
@@ -77,7 +77,7 @@ class Trials:
     async def prepare(self, baseline: Tried) -> None:
         """The baseline laid out for the scratch Triton, before anything is compared with it."""
         self._baseline_bytes = baseline.size_bytes
-        await self._stage(self._ground.folder, BASELINE, LoadOptions(), baseline)
+        await self._stage(baseline)
 
     async def run(self, planned: Planned, best: Tried, report: Report) -> Tried:
         """What became of a candidate. Raises only what ends the whole job."""
@@ -105,25 +105,23 @@ class Trials:
 
         `renews_baseline`: it is loaded anew too. Memory grows with use, and the baseline has been asked all along.
         """
-        assert finalist.folder is not None
         if renews_baseline:
             await self._unloaded(BASELINE)
-        await self._stage(finalist.folder, finalist.name, finalist.load_options, finalist)
+        await self._stage(finalist)
         return await self._compared(finalist, rounds, report)
 
     async def _tried(self, tried: Tried, candidate: CandidatePlan, best: Tried, report: Report) -> Tried:
         tried = replace(tried, settings={**(best.settings or {}), **candidate.settings})
         tried = await self._made(tried, candidate, best, report)
-        folder = tried.folder or ""
         report(Progress(_MADE, f"comparing the answers of {tried.name}"))
         accuracy = best.accuracy if tried.artifacts == best.artifacts else None
         if accuracy is None:
-            accuracy = await self._accuracy(f"{folder}/{VERSION}", report)
+            accuracy = await self._accuracy(f"{tried.folder}/{VERSION}", report)
         tried = replace(tried, accuracy=accuracy)
         if accuracy.value < self._bounds.floor:
             reason = f"accuracy: {accuracy.metric} is {accuracy.value:.4f}, below {self._bounds.floor:g}"
             return replace(tried, outcome=Outcome.REJECTED, reason=reason)
-        await self._stage(folder, tried.name, tried.load_options, tried)
+        await self._stage(tried)
         report(Progress(_COMPARED, f"measuring {tried.name} beside the baseline"))
         comparison = await self._compared(tried, SEARCH_ROUNDS, report)
         return replace(tried, outcome=Outcome.APPLIED, comparison=comparison)
@@ -170,10 +168,11 @@ class Trials:
         }
         return await self._converter.evaluate(self._workspace / _EVALUATION, request, _part(report, _MADE, _COMPARED))
 
-    async def _stage(self, folder: str, directory: str, settings: LoadOptions, tried: Tried) -> None:
+    async def _stage(self, tried: Tried) -> None:
+        assert tried.folder is not None
         assert tried.description is not None
         await self._repository.stage(
-            self._workspace / folder, directory, tried.description, settings, self._scratch.repository
+            self._workspace / tried.folder, tried.name, tried.description, tried.load_options, self._scratch.repository
         )
 
     async def _compared(self, tried: Tried, rounds: int, report: Report) -> Comparison:

@@ -77,8 +77,11 @@ def searches(catalog: ConverterCatalog, options: OptimizationOptions) -> dict[st
     return {name: table for level in levels_up_to(catalog, options.level) for name, table in level.search.items()}
 
 
-def wants(options: OptimizationOptions, search: str) -> bool:
-    return not options.recipes or SEARCH_NAMES[search] in options.recipes
+def wanted_searches(catalog: ConverterCatalog, options: OptimizationOptions) -> dict[str, Any]:
+    """Those that are more than a list of candidates, in the order in which they run: all, or the ones asked for."""
+    tables = searches(catalog, options)
+    wanted = [one for one, known in SEARCH_NAMES.items() if not options.recipes or known in options.recipes]
+    return {name: tables[name] for name in wanted if name in tables}
 
 
 def floor(catalog: ConverterCatalog, options: OptimizationOptions) -> float:

@@ -94,6 +94,13 @@ def test_searches_have_a_share_of_the_time_that_candidates_do_not_take() -> None
     assert recipes(job)["serving-search"][0] == "applied"
 
 
+def test_candidates_have_all_of_the_time_where_no_search_was_asked_for() -> None:
+    place = searching(Level.ULTIMATE, SERVING)
+    place.converter.slow_s = 40.0
+    job = optimized(place, Level.ULTIMATE, time_budget_s=110, recipes=("fast",))
+    assert recipes(job) == {"baseline": ("applied", None), "fast": ("applied", None)}
+
+
 def test_only_the_search_that_was_asked_for_runs() -> None:
     place = searching(Level.ABSOLUTE, {**SERVING, **JOINT})
     job = optimized(place, Level.ABSOLUTE, recipes=("serving-search",))
