@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from control_plane.domain.references import STABLE, public_reference
 
@@ -95,6 +97,12 @@ class Description:
     is_internal: bool = False
     labels: dict[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+
+
+def description_from_json(fields: Mapping[str, Any]) -> Description:
+    """Of `dataclasses.asdict`, after JSON has made lists of its tuples."""
+    tuples = {name: tuple(fields.get(name, ())) for name in ("tasks", "classes")}
+    return Description(**{**fields, "kind": ModelKind(fields["kind"]), **tuples})
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from control_plane.domain.jobs import JsonObject
-from control_plane.domain.models import Description, LoadOptions, ModelKind
+from control_plane.domain.models import Description, LoadOptions, description_from_json
 from control_plane.domain.optimization import Accuracy, Comparison, Outcome, Serving
 from control_plane.domain.statistics import Interval, Rounds
 
@@ -65,12 +65,6 @@ def tried_from_json(fields: Mapping[str, Any]) -> Tried:
             "comparison": None if fields["comparison"] is None else comparison_from_json(fields["comparison"]),
         }
     )
-
-
-def description_from_json(fields: Mapping[str, Any]) -> Description:
-    """Of `dataclasses.asdict`, after JSON has made lists of its tuples."""
-    tuples = {name: tuple(fields.get(name, ())) for name in ("tasks", "classes")}
-    return Description(**{**fields, "kind": ModelKind(fields["kind"]), **tuples})
 
 
 def comparison_from_json(fields: Mapping[str, Any]) -> Comparison:

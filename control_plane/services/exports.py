@@ -93,7 +93,7 @@ class Exports:
         way = way_of(revision, wanted, has_gpu=self._has_gpu)
         made = None
         if way.recipe is not None:
-            await self._converter.prepare(part_of(run, 0.0, _PREPARED))
+            await self._converter.prepare(part_of(run.report, 0.0, _PREPARED))
             made = await run.step("convert", lambda: self._convert(run, revision, way))
         run.report(Progress(_CONVERTED, "laying out the export"))
         return await run.step("put", lambda: self._put(run, revision, way, made))
@@ -107,7 +107,7 @@ class Exports:
         source = await asyncio.to_thread(self._workspaces.empty_folder, run.job.id, _SOURCE)
         await self._repository.copy(revision, way.places or {}, source)
         request: JsonObject = {"source": str(source), "steps": [{"recipe": way.recipe, "parameters": {}}]}
-        made = await self._converter.convert(run.workspace, request, part_of(run, _PREPARED, _CONVERTED))
+        made = await self._converter.convert(run.workspace, request, part_of(run.report, _PREPARED, _CONVERTED))
         return {"folder": (made.directory / _VERSION).relative_to(run.workspace).as_posix()}
 
     async def _put(self, run: Run, revision: Revision, way: Way, made: JsonObject | None) -> JsonObject:

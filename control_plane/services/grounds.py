@@ -11,9 +11,8 @@ from typing import Any
 
 from control_plane.domain.errors import InvalidRequest
 from control_plane.domain.jobs import JsonObject
-from control_plane.domain.models import Description, Revision
+from control_plane.domain.models import Description, Revision, description_from_json
 from control_plane.domain.optimization import OptimizationOptions
-from control_plane.domain.optimization_records import description_from_json
 from control_plane.ports import Converter, ModelRepository, Report
 from control_plane.services.catalog import Catalog
 
@@ -145,14 +144,13 @@ def of_the_source(description: Description) -> Description:
 
 def described(base: Description, made: Description) -> Description:
     """What was said of a model, with what a conversion changed."""
-    return Description(
-        base.kind,
-        base.tasks or made.tasks,
-        base.parameters if made.parameters is None else made.parameters,
-        made.dtype or base.dtype,
-        made.context_length or base.context_length,
-        base.is_internal,
-        {**base.labels, **made.labels},
+    return replace(
+        base,
+        tasks=base.tasks or made.tasks,
+        parameters=base.parameters if made.parameters is None else made.parameters,
+        dtype=made.dtype or base.dtype,
+        context_length=made.context_length or base.context_length,
+        labels={**base.labels, **made.labels},
     )
 
 

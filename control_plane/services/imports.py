@@ -11,8 +11,7 @@ from control_plane.domain.access import Principal
 from control_plane.domain.errors import DomainError, InvalidRequest, NotFound, NotPermitted, Unsupported
 from control_plane.domain.imports import ImportOptions, SourceFormat
 from control_plane.domain.jobs import Job, JobKind, JsonObject
-from control_plane.domain.models import Description, LoadOptions, Revision, TensorSpec
-from control_plane.domain.optimization_records import description_from_json
+from control_plane.domain.models import LoadOptions, Revision, TensorSpec, description_from_json
 from control_plane.domain.references import check_new_name
 from control_plane.ports import Converter, ModelRepository, Progress, Workspaces
 from control_plane.services.catalog import Catalog
@@ -151,7 +150,7 @@ class Imports:
             )
         if not source_format.must_be_converted and precision is None:
             return None
-        await self._converter.prepare(part_of(run, _RECEIVED, _PREPARED))
+        await self._converter.prepare(part_of(run.report, _RECEIVED, _PREPARED))
         return await run.step("convert", lambda: self._convert(run, source_format))
 
     async def _convert(self, run: Run, source_format: SourceFormat) -> JsonObject:
@@ -161,7 +160,7 @@ class Imports:
             "precision": asked["precision"],
             "inputs": asked["inputs"],
         }
-        made = await self._converter.convert(run.workspace, request, part_of(run, _PREPARED, _CONVERTED))
+        made = await self._converter.convert(run.workspace, request, part_of(run.report, _PREPARED, _CONVERTED))
         folder = made.directory.relative_to(run.workspace).as_posix()
         return {"folder": folder, "description": asdict(made.description), "record": made.record}
 
@@ -177,7 +176,7 @@ class Imports:
                 run.job.model,
                 run.workspace / str(made["folder"]),
                 label,
-                _description(made["description"]),
+                description_from_json(_object(made["description"])),
                 _object(made["record"]),
                 is_own=True,
             )
@@ -242,10 +241,6 @@ def _only_file(folder: Path) -> Path:
     if found is None:
         raise NotFound("the upload is gone from the job's workspace; send it again")
     return found
-
-
-def _description(value: object) -> Description:
-    return description_from_json(_object(value))
 
 
 def _object(value: object) -> dict[str, Any]:

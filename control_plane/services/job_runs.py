@@ -60,13 +60,9 @@ class Run:
 JobWorkflow = Callable[[Run], Awaitable[JsonObject]]
 
 
-def part_of(run: Run, start: float, end: float) -> Report:
-    """A part of the job's progress as a whole of its own."""
-
-    def report(progress: Progress) -> None:
-        run.report(Progress(start + (end - start) * progress.fraction, progress.message))
-
-    return report
+def part_of(report: Report, start: float, end: float) -> Report:
+    """A part of a progress as a whole of its own."""
+    return lambda progress: report(Progress(start + (end - start) * progress.fraction, progress.message))
 
 
 def result_of(job: Job) -> JsonObject:

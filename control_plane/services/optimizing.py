@@ -114,7 +114,7 @@ class Optimizer:
 
     async def _alone_at_work(self, run: Run) -> JsonObject:
         options = options_of(run.job.parameters)
-        await self._workshop.converter.prepare(part_of(run, 0.0, _PREPARED))
+        await self._workshop.converter.prepare(part_of(run.report, 0.0, _PREPARED))
         catalog = await self._workshop.converter.catalog()
         began = await run.step("begin", self._begin)
         ground = ground_from_json(await run.step("ground", lambda: self._ground(run, options)))
@@ -136,7 +136,7 @@ class Optimizer:
     async def _ground(self, run: Run, options: OptimizationOptions) -> JsonObject:
         number = run.job.parameters["revision"]
         assert isinstance(number, int)
-        report = part_of(run, _PREPARED, _GROUNDED)
+        report = part_of(run.report, _PREPARED, _GROUNDED)
         report(Progress(0.0, "preparing the baseline"))
         return ground_to_json(await self._grounds.make(run.job.model, number, options, run.workspace, report))
 
@@ -187,7 +187,7 @@ class Optimizer:
         recorded = await run.step("plan", lambda: _recorded(plan))
         plan = [verdicts.planned_from_json(one) for one in _list(recorded["candidates"])]
         share = (_TRIED - _GROUNDED) / (len(plan) + 1)
-        first = part_of(run, _GROUNDED, _GROUNDED + share)
+        first = part_of(run.report, _GROUNDED, _GROUNDED + share)
 
         async def measure_baseline() -> JsonObject:
             return tried_to_json(await trials.baseline(first))
@@ -195,7 +195,7 @@ class Optimizer:
         tried = [tried_from_json(await run.step("baseline", measure_baseline))]
         await trials.prepare(tried[0])
         for position, one in enumerate(plan, start=1):
-            report = part_of(run, _GROUNDED + share * position, _GROUNDED + share * (position + 1))
+            report = part_of(run.report, _GROUNDED + share * position, _GROUNDED + share * (position + 1))
             report(Progress(0.0, f"trying {one.candidate.name}"))
             best = verdicts.best_of(tried, objective)
 
@@ -208,7 +208,7 @@ class Optimizer:
     async def _searched(self, task: _Task, tools: _Tools, tried: list[Tried]) -> tuple[list[Tried], JsonObject]:
         """What the searches of the level add: candidates, and what the result shows of them."""
         options, record = task.options, JsonObject()
-        report = part_of(task.run, _TRIED, _SEARCHED)
+        report = part_of(task.run.report, _TRIED, _SEARCHED)
         for name, table in verdicts.wanted_searches(task.catalog, options).items():
 
             async def search(name: str = name, table: Any = table, tried: list[Tried] = tried) -> JsonObject:
@@ -231,7 +231,7 @@ class Optimizer:
         finals: list[Final] = []
         repeats = int(verdicts.searches(task.catalog, task.options).get("proof", {}).get("repeats", 1))
         for finalist in verdicts.finalists(tried, task.options.objective):
-            report = part_of(task.run, _SEARCHED, _PROVEN)
+            report = part_of(task.run.report, _SEARCHED, _PROVEN)
             report(Progress(0.0, f"measuring {finalist.name} again"))
 
             async def again(finalist: Tried = finalist, report: Any = report) -> JsonObject:

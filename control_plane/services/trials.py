@@ -16,6 +16,7 @@ from control_plane.domain.optimization_records import Tried
 from control_plane.ports import CandidatePlan, Converter, ModelRepository, Progress, Report, ScratchTriton
 from control_plane.services.artifacts import artifacts_of
 from control_plane.services.grounds import VERSION, Ground, described, of_the_source
+from control_plane.services.job_runs import part_of
 from control_plane.services.measuring import Bench, Served
 from control_plane.services.verdicts import Planned
 
@@ -141,7 +142,7 @@ class Trials:
             "compare": False,
         }
         folder = self._workspace / _CANDIDATES / tried.name
-        made = await self._converter.convert(folder, request, _part(report, 0.0, _MADE))
+        made = await self._converter.convert(folder, request, part_of(report, 0.0, _MADE))
         return replace(
             tried,
             folder=made.directory.relative_to(self._workspace).as_posix(),
@@ -166,7 +167,7 @@ class Trials:
             "candidate": str(self._workspace / graph),
             "data": None if data is None else str(data),
         }
-        return await self._converter.evaluate(self._workspace / _EVALUATION, request, _part(report, _MADE, _COMPARED))
+        return await self._converter.evaluate(self._workspace / _EVALUATION, request, part_of(report, _MADE, _COMPARED))
 
     async def _stage(self, tried: Tried) -> None:
         assert tried.folder is not None
@@ -217,7 +218,3 @@ def _delete_made(folder: Path) -> None:
     """The graphs that nobody asks for again: dozens of large models would fill the disk. The log stays."""
     for made in folder.glob("*/"):
         shutil.rmtree(made, ignore_errors=True)
-
-
-def _part(report: Report, start: float, end: float) -> Report:
-    return lambda progress: report(Progress(start + (end - start) * progress.fraction, progress.message))
