@@ -1,4 +1,4 @@
-"""A disk that is small enough to fill: a tmpfs, which only root may mount."""
+"""A disk that is small enough to fill: a tmpfs, which only root may mount, and in many a container not even root."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+# What `mount` says to who may not.
+NOT_PERMITTED = ("permission denied", "must be superuser")
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,11 @@ def small_disk(path: Path, size_mib: int) -> Iterator[SmallDisk]:
     """Mounted at a new folder until the end of the block."""
     path.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", path]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("a small disk can be mounted by root only")
+    environment = os.environ | {"LC_ALL": "C"}
+    mounted = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if any(words in mounted.stderr for words in NOT_PERMITTED):
+        pytest.skip(f"needs the right to mount a small disk: {mounted.stderr.strip()}")
+    assert mounted.returncode == 0, mounted.stderr
     try:
         yield SmallDisk(path)
     finally:

@@ -15,8 +15,6 @@ from tests.converters.conversions import convert, model_file
 from tests.converters.graphs import perceptron, rows, write_graph
 from tests.converters.torch_modules_to_convert import save_exported_encoder
 
-pytest.importorskip("tensorrt_rtx")
-
 
 @pytest.fixture(scope="module")
 def mlp(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -50,7 +50,7 @@ async def test_nothing_else_of_its_folder_is_served(http: Served) -> None:
         assert (await http.client.get(path, headers=http.viewer)).status_code == 404
 
 
-@pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no Chromium on this machine")
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="needs Chromium: apt-get install -y chromium")
 async def test_in_a_browser_without_internet_it_asks_follows_and_knows_the_schema(
     serve_http: ServeHttp, tmp_path: Path
 ) -> None:

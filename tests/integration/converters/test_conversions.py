@@ -33,8 +33,6 @@ ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".venv-convert" / "bin" / "python"
 MLP = ROOT / "tests" / "fixtures" / "mlp" / "model.onnx"
 
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="scripts/setup test makes .venv-convert")
-
 
 class ReadyEnvironment(GivenEnvironment):
     """Already looked at: importing torch takes seconds."""

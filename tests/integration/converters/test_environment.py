@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -24,6 +23,7 @@ from control_plane.gateways.processes.pip import PipOutput, pip_environment
 from control_plane.gateways.processes.spawn import run_child
 from control_plane.gateways.processes.stream import run_streamed
 from control_plane.ports import Progress
+from tests.disks import small_disk
 from tests.doubles.wheels import write_wheel
 from tests.integration.converters.conftest import PINS
 
@@ -222,12 +222,14 @@ async def test_a_setup_that_was_killed_starts_over(
 
 
 async def test_a_full_disk_is_called_so_and_gets_its_room_back(
-    requirements: Requirements, offline: Path, small_disk: Path
+    requirements: Requirements, offline: Path, tmp_path: Path
 ) -> None:
-    environment = MadeEnvironment(small_disk / "converter", requirements, has_gpu=False)
-    with pytest.raises(Unsupported, match="the disk is full"):
-        await environment.prepare(unheard)
-    assert folders(small_disk / "converter") == set()
+    # Enough for a folder of links, too little for pip.
+    with small_disk(tmp_path / "disk", 8) as disk:
+        environment = MadeEnvironment(disk.path / "converter", requirements, has_gpu=False)
+        with pytest.raises(Unsupported, match="the disk is full"):
+            await environment.prepare(unheard)
+        assert folders(disk.path / "converter") == set()
 
 
 async def test_what_is_not_offered_is_refused_before_anything_is_made(environment: MadeEnvironment) -> None:
@@ -261,18 +263,6 @@ async def test_the_doctor_tells_whether_it_is_there_sound_and_as_tested(
 async def test_a_given_python_must_have_what_conversions_import() -> None:
     with pytest.raises(Unsupported, match="torch cannot be imported"):
         await GivenEnvironment(Path(sys.executable)).prepare(unheard)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """8 MiB: enough for a folder of links, too little for pip."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip("a small disk can be mounted by root only")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
 
 
 def _wait_for(condition, within_s: float = 30) -> None:  # type: ignore[no-untyped-def]

@@ -22,8 +22,6 @@ from tests.integration.converters.test_conversions import PYTHON, ROOT, ReadyEnv
 FIXTURES = ROOT / "tests" / "fixtures"
 LANGUAGE, EMBEDDER = FIXTURES / "tiny_text_model/1", FIXTURES / "tiny_text_encoders/embedding/1"
 
-needs_environment = pytest.mark.skipif(not PYTHON.exists(), reason="scripts/setup test makes .venv-convert")
-
 
 @pytest.fixture
 def runner(tmp_path: Path) -> ConverterRunner:
@@ -43,7 +41,6 @@ async def sampled(runner: ConverterRunner, model: Path, workspace: Path, rows: i
     return await runner.sample(workspace, request, unheard)
 
 
-@needs_environment
 async def test_samples_are_the_tensors_that_the_model_takes(runner: ConverterRunner, mlp: Path, tmp_path: Path) -> None:
     prompts = await sampled(runner, LANGUAGE, tmp_path / "a", rows=1)
     assert [(one.name, one.datatype, one.shape) for (one,) in prompts] == [("text_input", "BYTES", (1,))] * 3
@@ -57,7 +54,6 @@ async def test_samples_are_the_tensors_that_the_model_takes(runner: ConverterRun
     assert not (tmp_path / "c" / "tmp").exists()
 
 
-@needs_environment
 async def test_an_accuracy_comes_with_its_progress_and_what_it_was_measured_on(
     runner: ConverterRunner, mlp: Path, tmp_path: Path
 ) -> None:
@@ -72,7 +68,6 @@ async def test_an_accuracy_comes_with_its_progress_and_what_it_was_measured_on(
     assert len(list((tmp_path / "work" / "answers").iterdir())) == 1
 
 
-@needs_environment
 async def test_what_does_not_fit_is_the_callers_error(runner: ConverterRunner, mlp: Path, tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text('{"text": "a b c"}\n{"text": ')

@@ -42,8 +42,6 @@ takes = ["onnx"]
 recipe = "onnx_optimize"
 """
 
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="scripts/setup test makes .venv-convert")
-
 
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
