@@ -25,7 +25,8 @@ from control_plane.domain.triton import IndexEntry, Statistics
 from control_plane.gateways.triton import codec
 from control_plane.gateways.triton.channel import QUESTION_TIMEOUT_S, Channel
 from control_plane.gateways.triton.deaths import DeathWatch
-from control_plane.gateways.triton.executors import executors, lives, resident_bytes
+from control_plane.gateways.triton.executors import lives, resident_bytes
+from control_plane.gateways.triton.instances import Instances
 from control_plane.gateways.triton.loads import LoadLedger
 
 READY, UNAVAILABLE = "READY", "UNAVAILABLE"
@@ -54,15 +55,15 @@ class Control:
         self._ledger = ledger or LoadLedger()
         self._refusal = refusal
         self._deaths = deaths or DeathWatch()
-        self._unloading: set[str] = set()
+        self._instances = Instances(server_pid)
+        self._unloading: set[str] = set()  # until they are out of Triton or loaded again
         self._stuck: dict[str, float] = {}  # loads that hang in Triton, and from when on that is certain
-        self._stubs: dict[str, Sequence[Process]] = {}  # a dead one can no longer be told from its arguments
 
     async def load(self, directory: str, timeout_s: float) -> None:
         """After TimedOut the load still hangs inside Triton; only a new server ends it (see `stuck`)."""
         self._check(directory)
         self._ledger.begin(directory)
-        begun_s, before = monotonic(), self._executors(directory)
+        begun_s = monotonic()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._load(directory, timeout_s)
@@ -76,10 +77,9 @@ class Control:
             raise
         self._ledger.loaded(directory)
         self._stuck.pop(directory, None)
-        after = self._executors(directory)
-        # Where Triton loads anew what was loaded, the old ones end with their last requests, and nobody misses them.
-        stubs = self._stubs[directory] = [stub for stub in after if stub not in before] or after
-        self._deaths.begin(directory, [stub.pid for stub in stubs])
+        self._unloading.discard(directory)
+        if begun := self._instances.loaded(directory):
+            self._deaths.begin(directory, [process.pid for process in begun])
 
     async def unload(self, directory: str, timeout_s: float) -> None:
         self._check(directory)
@@ -87,13 +87,17 @@ class Control:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._channel.ask("RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name=directory))
-                await self._until_unloaded(directory, self._stubs.pop(directory, ()))
+                await self._until_unloaded(directory)
         except TimeoutError as error:
             raise TimedOut(
                 f"{directory!r} is still finishing its requests after {timeout_s:g} s", timeout_s=timeout_s
             ) from error
-        finally:
+        except DomainError:
             self._unloading.discard(directory)
+            raise
+        self._deaths.end(directory)
+        self._instances.unloaded(directory)
+        self._unloading.discard(directory)
 
     async def stuck(self) -> str | None:
         """A directory whose load hangs, and keeps it from being loaded or unloaded until the server is replaced."""
@@ -108,12 +112,11 @@ class Control:
         for directory in self._stuck:
             self._ledger.hung(directory)
         self._stuck.clear()
-
-    def _executors(self, directory: str) -> Sequence[Process]:
-        pid = self._server_pid()
-        return () if pid is None else executors(pid, directory)
+        self._unloading.clear()
+        self._instances.server_ended()
 
     def is_unloading(self, directory: str) -> bool:
+        """Whether its processes may end: an unload that took too long goes on inside Triton."""
         return directory in self._unloading
 
     async def index(self) -> Sequence[IndexEntry]:
@@ -178,8 +181,7 @@ class Control:
         seen: dict[int, Process] = {}
         while not seen or any(map(lives, seen.values())):
             await asyncio.sleep(_DEATH_POLL_S)
-            if (pid := self._server_pid()) is not None:
-                seen |= {stub.pid: stub for stub in executors(pid, directory)}
+            seen |= {process.pid: process for process in self._instances.begun(directory)}
         await asyncio.sleep(_DEATH_GRACE_S)
 
     async def _require_ready(self, directory: str) -> None:
@@ -190,9 +192,10 @@ class Control:
         if not entries:
             raise EngineFailed(f"Triton answered the load of {directory!r}, but does not list it")
 
-    async def _until_unloaded(self, directory: str, stubs: Sequence[Process]) -> None:
+    async def _until_unloaded(self, directory: str) -> None:
         # Triton has no event for "the last request has ended", so its index is asked, ever less often.
         wait_s, longest_s = _POLL_S
+        stubs = self._instances.serving(directory)
         while await self._holds(directory):
             if stubs and not any(map(lives, stubs)):
                 return  # it waits for requests that died with their process, and would for ever

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.domain.errors import EngineFailed, InvalidRequest, ModelNotReady, TimedOut
+from control_plane.domain.errors import EngineCrashed, EngineFailed, InvalidRequest, ModelNotReady, TimedOut
 from control_plane.domain.tensors import unpack
-from tests.triton import LOAD_S, RunningTriton, echo, put_model, wishing
+from control_plane.gateways.triton.executors import executors
+from tests.triton import LOAD_S, RunningTriton, counting, echo, put_model, wishing
 
 
 async def test_a_loaded_directory_shows_its_signature_its_counters_and_its_memory(triton: RunningTriton) -> None:
@@ -74,6 +75,24 @@ async def test_an_unload_that_takes_too_long_says_so(triton: RunningTriton) -> N
     with pytest.raises(TimedOut, match="still finishing"):
         await triton.control.unload("misbehaved", 0.3)
     await request
+
+
+async def test_an_unload_that_took_too_long_ends_with_the_process(triton: RunningTriton) -> None:
+    died: list[str] = []
+    triton.supervisor.on_model_died = died.append
+    await triton.serve("counter")
+    last = triton.stub.stream(counting(1000, pause_s="0.02"))
+    await anext(last)
+    with pytest.raises(TimedOut):
+        await triton.control.unload("counter", 0.1)
+    assert triton.supervisor.pid is not None
+    for process in executors(triton.supervisor.pid, "counter"):
+        process.kill()
+    with pytest.raises(EngineCrashed):
+        _ = [piece async for piece in last]
+    await triton.control.unload("counter", LOAD_S)
+    assert died == []
+    await triton.serve("counter")
 
 
 async def test_triton_shows_its_metrics(triton: RunningTriton, tmp_path: Path) -> None:

@@ -198,9 +198,11 @@ async def test_the_end_of_a_process_that_another_has_replaced_is_no_death(loaded
     await loaded.serve("counter")  # of newer files: the process that has a request ends when that has its answer
     first = loaded.stub.stream(counting(100, pause_s="0.02"))
     await anext(first)
+    await loaded.control.load("counter", LOAD_S)  # Triton has nothing to do
+    assert loaded.supervisor.pid is not None
+    assert len(executors(loaded.supervisor.pid, "counter")) == 2
     assert len([piece async for piece in last if piece.outputs]) == 39
     assert len([piece async for piece in first if piece.outputs]) == 99
-    assert loaded.supervisor.pid is not None
     async with asyncio.timeout(LOAD_S):
         while len(executors(loaded.supervisor.pid, "counter")) > 1:  # noqa: ASYNC110 - Triton does not tell
             await asyncio.sleep(0.05)

@@ -25,7 +25,20 @@ from control_plane.gateways.triton.configuration import TritonConfig
 from control_plane.gateways.triton.executors import executors
 from control_plane.gateways.triton.selftest import probe_folder
 from control_plane.gateways.triton.supervisor import Supervisor
-from tests.triton import LOAD_S, READY_S, echo, is_crashed, is_ready, leftovers, put_model, running_triton, wishing
+from tests.triton import (
+    LOAD_S,
+    MODELS,
+    READY_S,
+    RunningTriton,
+    counting,
+    echo,
+    is_crashed,
+    is_ready,
+    leftovers,
+    put_model,
+    running_triton,
+    wishing,
+)
 
 BACK_WITHIN_S = 10
 ORPHANS_WITHIN_S = 3
@@ -118,18 +131,43 @@ async def test_a_load_whose_process_is_killed_fails_and_does_not_keep_the_server
     async with running_triton(tmp_path, liveness_interval_s=0.2) as running:
         put_model(running.repository, "never_loads")
         loading = asyncio.create_task(running.control.load("never_loads", 60))
-        assert running.supervisor.pid is not None
-        while not (begun := executors(running.supervisor.pid, "never_loads")):  # noqa: ASYNC110 - Triton tells nobody
-            await asyncio.sleep(0.005)
-        begun[0].suspend()  # a little later Triton itself would notice its end
-        await asyncio.sleep(0.2)
-        begun[0].kill()
+        await _kill_what_begins(running, "never_loads")
         with pytest.raises(EngineFailed, match="died while it was loaded"):
             async with asyncio.timeout(10):
                 await loading
         status = await running.supervisor.wait_until(_restarted, BACK_WITHIN_S)
         assert running.supervisor.quarantined == {"never_loads"}
         assert status.restarts == 1
+
+
+async def test_the_process_before_it_hides_no_death_of_one_that_begins(tmp_path: Path) -> None:
+    async with running_triton(tmp_path) as running:
+        await running.serve("counter")
+        last = running.stub.stream(counting(1000, pause_s="0.02"))
+        await anext(last)
+        with pytest.raises(TimedOut):
+            await running.control.unload("counter", 0.1)
+        shutil.copytree(MODELS / "never_loads", running.repository / "counter", dirs_exist_ok=True)
+        loading = asyncio.create_task(running.control.load("counter", 60))
+        await _kill_what_begins(running, "counter")
+        with pytest.raises(EngineFailed, match="died while it was loaded"):
+            async with asyncio.timeout(10):
+                await loading
+        assert unpack((await anext(last)).outputs[0])
+
+
+async def _kill_what_begins(running: RunningTriton, directory: str) -> None:
+    assert running.supervisor.pid is not None
+    before = executors(running.supervisor.pid, directory)
+    begun: set[psutil.Process] = set()
+    while not begun:
+        begun = set(executors(running.supervisor.pid, directory)).difference(before)
+        await asyncio.sleep(0.005)
+    for process in begun:
+        process.suspend()  # a little later Triton itself would notice its end
+    await asyncio.sleep(0.2)
+    for process in begun:
+        process.kill()
 
 
 async def test_a_model_that_kills_the_server_again_and_again_is_quarantined(tmp_path: Path) -> None:
