@@ -156,10 +156,8 @@ def test_a_full_queue_refuses_and_cancelling_stops_the_work(
     # Eight texts to the end of the context, one after another: far longer than this test looks at them.
     endless = {"max_tokens": 4096, "grammar": "[a-z]{2000}", "n": 8}
     running, waiting, refused, later = streams[:4]
-    for stream in (running, waiting):
-        stream.send(b"x", narrow, **endless)
-    running.next()
-    # Two connections keep no order: the second request may still be on its way when the first one answers.
+    running.send(b"x", narrow, **endless).next()  # two connections keep no order: the other would answer first
+    waiting.send(b"x", narrow, **endless)
     until(lambda: measured(server, "text_generation_waiting", narrow) >= 8)
     with pytest.raises(InferenceServerException, match="Exceeds maximum queue size"):
         refused.send(b"x", narrow, n=8).all()
