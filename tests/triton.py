@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -91,6 +92,13 @@ def echo(*values: float, timeout_s: float = 10, shape: tuple[int, ...] | None = 
 
 def counting(count: int, timeout_s: float = 20, **wishes: Parameter) -> Inference:
     return Inference("counter", (pack("COUNT", "INT32", [1], [count]),), timeout_s, parameters=tuple(wishes.items()))
+
+
+async def until_frozen(log: Path) -> None:
+    """Until a model that is to freeze does; it says so in Triton's log."""
+    async with asyncio.timeout(LOAD_S):
+        while "freezes" not in log.read_text():  # noqa: ASYNC110, ASYNC240 - a file tells nobody
+            await asyncio.sleep(0.01)
 
 
 def wishing(wish: str, *outputs: str, timeout_s: float = 10) -> Inference:

@@ -70,8 +70,6 @@ class LocalScratchTritons:
         return TritonConfig(
             folder,
             self._binary,
-            drain_timeout_s=0,
-            exit_timeout_s=1,
             backoff_max_s=BACKOFF_S,
             segments=f"{shared_memory.scratch_prefix(self._state_dir)}{digest}_",
             dies_first=True,
@@ -132,6 +130,6 @@ class LocalScratchTriton:
 
 
 async def _close(supervisor: Supervisor, config: TritonConfig) -> None:
-    await supervisor.close()
+    await supervisor.kill()  # whoever leaves waits for no answer of it
     for folder in (config.repository, config.backends, config.environments):
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,24 +26,26 @@ from control_plane.gateways.triton.backend_directory import our_backends
 from control_plane.gateways.triton.executors import executors
 from control_plane.gateways.triton.scratch import LocalScratchTritons
 from control_plane.ports import ScratchTriton
-from tests.triton import LOAD_S, echo, put_model
+from tests.triton import LOAD_S, echo, put_model, until_frozen, wishing
 
 MLP = Path(__file__).parents[2] / "fixtures" / "mlp" / "model.onnx"
 GONE_WITHIN_S = 3
-SPEED = 20  # how often in a second a leftover is looked for
 OWNER = """
 import asyncio, sys
 from pathlib import Path
 from control_plane.gateways.clock import SystemClock
 from control_plane.gateways.triton.scratch import LocalScratchTritons
-from tests.triton import put_model, wishing
+from tests.triton import put_model, until_frozen, wishing
 
 async def main(state):
-    async with LocalScratchTritons(state, None, SystemClock()).open(state / "jobs" / "scratch") as scratch:
+    folder = state / "jobs" / "scratch"
+    async with LocalScratchTritons(state, None, SystemClock()).open(folder) as scratch:
         put_model(scratch.repository, "misbehaved")
         await scratch.control.load("misbehaved", 20)
-        print("serves", flush=True)
-        await scratch.triton.infer(wishing("freeze", timeout_s=60))
+        asking = asyncio.create_task(scratch.triton.infer(wishing("freeze", timeout_s=60)))
+        await until_frozen(folder / "logs" / "triton.log")
+        print("is stuck", flush=True)
+        await asking
 
 asyncio.run(main(Path(sys.argv[1])))
 """
@@ -69,18 +70,19 @@ async def scratch(state: Path) -> AsyncIterator[ScratchTriton]:
 
 def left(state: Path) -> list[str]:
     """Processes and shared memory that are still there after a moment."""
-    for _ in range(GONE_WITHIN_S * SPEED):
-        found = processes(state) + segments(state)
-        if not found:
-            return []
-        time.sleep(1 / SPEED)  # what was killed is in the kernel's list for as long as its memory is freed
-    return found
+    return living(state) + segments(state)
 
 
-def processes(state: Path) -> list[str]:
+def living(state: Path) -> list[str]:
+    """What was killed is in the kernel's list for as long as its memory is freed."""
+    psutil.wait_procs(processes(state), timeout=GONE_WITHIN_S)
+    return [" ".join(process.info["cmdline"]) for process in processes(state)]
+
+
+def processes(state: Path) -> list[psutil.Process]:
     """Those of a scratch Triton; what a test itself has begun names the directory too."""
     return [
-        f"{process.pid} {process.info['cmdline'][0]}"
+        process
         for process in psutil.process_iter(["cmdline", "status"])
         if process.info["status"] != psutil.STATUS_ZOMBIE
         and "triton" in "".join((process.info["cmdline"] or [])[:1])
@@ -181,6 +183,26 @@ async def test_interrupted_while_it_opens_it_leaves_nothing(state: Path, after_s
     assert not (state / "scratch" / "repository").exists()
 
 
+async def test_interrupted_with_a_request_in_flight_it_is_killed_without_being_asked_to_end(state: Path) -> None:
+    log, is_loaded = state / "scratch" / "logs" / "triton.log", asyncio.Event()
+
+    async def work() -> None:
+        async with scratch_tritons(state).open(state / "scratch") as scratch:
+            put_model(scratch.repository, "misbehaved")
+            await scratch.control.load("misbehaved", LOAD_S)
+            is_loaded.set()
+            await scratch.triton.infer(wishing("freeze", timeout_s=60))
+
+    task = asyncio.create_task(work())
+    await is_loaded.wait()
+    await until_frozen(log)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert left(state) == []
+    assert "Signal (15) received" not in log.read_text()  # it would wait for the request
+
+
 async def test_what_fails_inside_is_told_and_nothing_is_left(state: Path) -> None:
     with pytest.raises(KeyError):
         async with scratch_tritons(state).open(state / "scratch"):
@@ -203,12 +225,11 @@ async def test_it_says_why_it_cannot_start(state: Path, tmp_path: Path) -> None:
 def test_nothing_outlives_its_killed_owner(state: Path, is_folder_gone: bool) -> None:
     owner = subprocess.Popen([sys.executable, "-c", OWNER, str(state)], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
-    assert owner.stdout.readline() == "serves\n"
-    time.sleep(0.3)  # now its model is stuck
+    assert owner.stdout.readline() == "is stuck\n"
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    until_no_process_is_left(state)
+    assert living(state) == []
     assert segments(state)  # nobody is left to remove them
     if is_folder_gone:  # the job was given up, and its workspace removed
         shutil.rmtree(state / "jobs")
@@ -223,11 +244,3 @@ async def segments_of_the_next(state: Path) -> list[str]:
     async with scratch_tritons(state).open(state / "jobs" / "scratch") as scratch:
         assert scratch.deaths == 0
         return segments(state)
-
-
-def until_no_process_is_left(state: Path) -> None:
-    for _ in range(GONE_WITHIN_S * SPEED):
-        if not processes(state):
-            return
-        time.sleep(1 / SPEED)
-    pytest.fail(f"left: {processes(state)}")
