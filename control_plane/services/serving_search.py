@@ -175,7 +175,10 @@ class ServingSearch:
         return None, None
 
     async def _measured(self, work: _Work, settings: LoadOptions, concurrency: Sequence[int]) -> Trial:
-        """Staged, loaded and profiled; what keeps it from that is its reason."""
+        """Staged, loaded and profiled; what keeps it from that is its reason.
+
+        Interrupted, it leaves the model loaded: its Triton ends with the job, which has no second for an unload.
+        """
         subject = work.subject
         try:
             signature = await self._repository.stage(
@@ -192,8 +195,10 @@ class ServingSearch:
                     break  # with more at a time each waits longer still
         except (InvalidRequest, EngineFailed, TimedOut, Unavailable) as error:
             reason = error.message
-        finally:
-            is_there = await asyncio.shield(self._unloaded(subject.directory))
+        except Unsupported:
+            await self._unloaded(subject.directory)
+            raise
+        is_there = await self._unloaded(subject.directory)
         if await has_died(self._scratch, life, is_likely=not is_there):
             await self._scratch.ready()
             return Trial(settings, (), f"Triton died under these settings{f': {reason}' if reason else ''}")
