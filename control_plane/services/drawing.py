@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from control_plane.domain.errors import EngineFailed, InvalidRequest
 from control_plane.domain.images import Drawing, DrawingStep, Drawn, Stage
-from control_plane.domain.models import Revision
+from control_plane.domain.models import Revision, RevisionStatus
 from control_plane.domain.references import public_reference
 from control_plane.domain.tensors import Inference, Parameter, Prediction, bytes_elements, pack, text_tensor, unpack
 from control_plane.ports import Triton
@@ -21,23 +21,28 @@ _LABELS_SHOWN = 50
 
 
 class Drawings:
-    """Raises from every method: InvalidRequest, ModelNotFound, ModelNotReady, Unavailable, TimedOut, EngineFailed."""
+    """`found`: what the model's reference means, where the caller has looked it up to know what to ask of it.
+
+    Raises from every method: InvalidRequest, ModelNotFound, ModelNotReady, Unavailable, TimedOut, EngineFailed.
+    """
 
     def __init__(self, triton: Triton, serving: Serving) -> None:
         self._triton, self._serving = triton, serving
 
-    async def draw(self, drawing: Drawing) -> Drawn:
+    async def draw(self, drawing: Drawing, found: RevisionStatus | None = None) -> Drawn:
         """The images, when all of them are done."""
         drawn: Drawn | None = None
-        async for item in self.stream(drawing):
+        async for item in self.stream(drawing, found):
             if isinstance(item, Drawn):
                 drawn = item
         assert drawn is not None
         return drawn
 
-    async def stream(self, drawing: Drawing) -> AsyncGenerator[DrawingStep | Drawn, None]:
+    async def stream(
+        self, drawing: Drawing, found: RevisionStatus | None = None
+    ) -> AsyncGenerator[DrawingStep | Drawn, None]:
         """Each step as it is done, then the images. Closing the generator cancels the request inside Triton."""
-        revision = await self._serving.revision(drawing.model)
+        revision = await self._serving.revision(drawing.model, found)
         _check(revision, drawing)
         if drawing.seed is None:
             drawing = replace(drawing, seed=secrets.randbits(DRAWN_SEED_BITS))

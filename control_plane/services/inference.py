@@ -9,7 +9,7 @@ from typing import Any
 
 from control_plane.domain.errors import EngineFailed, InvalidRequest
 from control_plane.domain.generation import Completion, Generation, Sampling, Token
-from control_plane.domain.models import Revision
+from control_plane.domain.models import Revision, RevisionStatus
 from control_plane.domain.tensors import (
     WIDTHS,
     Inference,
@@ -49,6 +49,7 @@ class TensorAnswer:
 class InferenceService:
     """What is generated is also told to who listens to `feed`.
 
+    `found`: what the model's reference means, where the caller has looked it up to know what to ask of it.
     Raises from every method: InvalidRequest, ModelNotFound, ModelNotReady, Unavailable, TimedOut, EngineFailed.
     """
 
@@ -57,9 +58,9 @@ class InferenceService:
         self.reconciler, self.meter, self.tallies = serving.reconciler, serving.meter, serving.tallies
         self.feed = TokenFeed()
 
-    async def generate(self, generation: Generation) -> Completion:
+    async def generate(self, generation: Generation, found: RevisionStatus | None = None) -> Completion:
         """The whole text at once: one request, one response with all tokens."""
-        revision = await self._text_model(generation.model)
+        revision = await self._text_model(generation.model, found)
         with self._serving.measured(revision) as measured:
             prediction = await self._only_answer(_text_inference(revision, generation, stream=False))
             completion = _completion(generation.model, prediction, measured.elapsed_s())
@@ -68,12 +69,12 @@ class InferenceService:
                 self.feed.publish(revision, generation.caller, completion.tokens)
             return completion
 
-    async def stream(self, generation: Generation) -> AsyncGenerator[Token, None]:
+    async def stream(self, generation: Generation, found: RevisionStatus | None = None) -> AsyncGenerator[Token, None]:
         """Generate text one token at a time.
 
         The last token has `is_final`. Closing the generator cancels the request inside Triton.
         """
-        revision = await self._text_model(generation.model)
+        revision = await self._text_model(generation.model, found)
         with self._serving.measured(revision) as measured:
             answers = self._triton.stream(_text_inference(revision, generation, stream=True))
             try:
@@ -116,8 +117,8 @@ class InferenceService:
             await answers.aclose()
         raise EngineFailed("the model ended without an answer")
 
-    async def _text_model(self, reference: str) -> Revision:
-        revision = await self._serving.revision(reference)
+    async def _text_model(self, reference: str, found: RevisionStatus | None) -> Revision:
+        revision = await self._serving.revision(reference, found)
         if revision.draws_images:
             raise InvalidRequest(
                 f"model {reference!r} draws images and generates no text; ask POST /inference, or Drawings, for images",

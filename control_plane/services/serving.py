@@ -41,13 +41,17 @@ class Serving:
         self.reconciler, self.meter = reconciler, meter
         self.tallies: dict[str, InferenceTally] = {}
 
-    async def revision(self, reference: str) -> Revision:
-        """The revision that a reference means, once it serves. Raises ModelNotFound, ModelNotReady, Unavailable."""
-        status = self._catalog.resolve(reference)
+    async def revision(self, reference: str, found: RevisionStatus | None = None) -> Revision:
+        """The revision that a reference means, once it serves; `found`: what it meant to who has looked already.
+
+        Raises: InvalidRequest, ModelNotFound, ModelNotReady, Unavailable.
+        """
+        status = found or self._catalog.resolve(reference)
         if status.state.serves:
             return status.revision
         if self._auto_load and status.state is ModelState.UNLOADED:
-            return (await self._models.load(reference)).revision
+            # By its number: an alias may move while the load waits for its turn.
+            return (await self._models.load(f"{status.revision.model}:{status.revision.number}")).revision
         raise _not_serving(reference, status)
 
     def measured(self, revision: Revision) -> Measured:

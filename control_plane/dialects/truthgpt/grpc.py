@@ -138,11 +138,12 @@ class OptimizationServicer(pb_grpc.OptimizationServiceServicer):
 
     async def RunInference(self, request: pb.InferenceRequest, context: Context) -> pb.InferenceResponse:
         call = this_call()
-        if self._draws(request.model_id):
+        found = self._services.catalog.resolve(request.model_id)
+        if found.revision.draws_images:
             drawing = mapping.to_image_request(request, call.request_id, call.caller)
-            return mapping.image_response(await self._services.drawings.draw(drawing))
+            return mapping.image_response(await self._services.drawings.draw(drawing, found))
         generation = mapping.to_generation(request, call.request_id, call.caller)
-        return mapping.inference_response(await self._services.inference.generate(generation))
+        return mapping.inference_response(await self._services.inference.generate(generation, found))
 
     async def StreamInference(
         self, request: pb.StreamInferenceRequest, context: Context
@@ -159,19 +160,16 @@ class OptimizationServicer(pb_grpc.OptimizationServiceServicer):
     async def HealthCheck(self, request: pb.HealthCheckRequest, context: Context) -> pb.HealthCheckResponse:
         return mapping.health_response(await self._services.health.report(), request.service, SERVICE)
 
-    def _draws(self, model: str) -> bool:
-        return self._services.catalog.resolve(model).revision.draws_images
-
     def _inference(
         self, request: pb.StreamInferenceRequest
     ) -> tuple[AsyncGenerator[Any, None], Callable[[Any], pb.InferenceToken]]:
         """What is asked for, as it comes, and how it is said."""
-        call = this_call()
-        if self._draws(request.model_id):
+        call, found = this_call(), self._services.catalog.resolve(request.model_id)
+        if found.revision.draws_images:
             drawing = mapping.to_image_request(request, call.request_id, call.caller)
-            return self._services.drawings.stream(drawing), mapping.image_token
+            return self._services.drawings.stream(drawing, found), mapping.image_token
         generation = mapping.to_generation(request, call.request_id, call.caller)
-        return self._services.inference.stream(generation), mapping.inference_token
+        return self._services.inference.stream(generation, found), mapping.inference_token
 
 
 def _told_in_band(error: DomainError, context: Context) -> str:

@@ -96,22 +96,21 @@ class _Inference:
         self._texts, self._drawings, self._catalog = services.inference, services.drawings, services.catalog
 
     async def answer(self, asked: Asked, call: Call) -> Reply:
-        if self._draws(asked):
-            return Reply(encode(image_response(await self._drawings.draw(asked.drawing()), call.id)))
-        return Reply(encode(to_response(await self._texts.generate(asked.generation()), call.id)))
+        found = self._catalog.resolve(asked.request.model_id)
+        if found.revision.draws_images:
+            return Reply(encode(image_response(await self._drawings.draw(asked.drawing(), found), call.id)))
+        return Reply(encode(to_response(await self._texts.generate(asked.generation(), found), call.id)))
 
     async def stream(self, asked: Asked, call: Call) -> Reply | Stream:
         if not asked.as_stream:
             return await self.answer(asked, call)
         media_type = EVENTS if b"text/event-stream" in call.headers.get(b"accept", b"") else TEXT
-        if self._draws(asked):
-            steps = await begin(self._drawings.stream(asked.drawing()))
+        found = self._catalog.resolve(asked.request.model_id)
+        if found.revision.draws_images:
+            steps = await begin(self._drawings.stream(asked.drawing(), found))
             return Stream(steps, image_event, failed_event, DONE, media_type)
-        tokens = await begin(self._texts.stream(asked.generation()))
+        tokens = await begin(self._texts.stream(asked.generation(), found))
         return Stream(tokens, token_event, failed_event, DONE, media_type)
-
-    def _draws(self, asked: Asked) -> bool:
-        return self._catalog.resolve(asked.request.model_id).revision.draws_images
 
 
 def to_whole(call: Call) -> Asked:

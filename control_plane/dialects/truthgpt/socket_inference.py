@@ -27,6 +27,7 @@ from control_plane.domain.errors import Conflict, DomainError, EngineFailed
 from control_plane.domain.generation import Generation
 from control_plane.domain.images import Drawing, DrawingStep
 from control_plane.domain.limits import LimitClass
+from control_plane.domain.models import RevisionStatus
 from control_plane.edge.http.routing import Routes
 from control_plane.edge.http.sockets.session import Session, open_session
 from control_plane.edge.quotas import Visit
@@ -81,11 +82,12 @@ class _Inferring:
     def _work(self, message: StartInference) -> Callable[[], Awaitable[None]]:
         """Raises InvalidRequest, ModelNotFound."""
         session = self._session
-        draws = session.services.catalog.resolve(self._model_id).revision.draws_images
+        found = session.services.catalog.resolve(self._model_id)
+        draws = found.revision.draws_images
         asked = _asked(message, self._model_id, session.principal.id, draws=draws)
         if draws:
-            return partial(self._draw, asked.drawing())
-        return partial(self._generate, asked.generation())
+            return partial(self._draw, asked.drawing(), found)
+        return partial(self._generate, asked.generation(), found)
 
     async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         visit = Visit(self._session.quotas, self._session.principal)
@@ -98,11 +100,11 @@ class _Inferring:
         finally:
             visit.leave()
 
-    async def _generate(self, generation: Generation) -> None:
+    async def _generate(self, generation: Generation, found: RevisionStatus) -> None:
         texts: list[str] = []
         started_s, reason = perf_counter(), ""
         try:
-            async with aclosing(self._session.services.inference.stream(generation)) as tokens:
+            async with aclosing(self._session.services.inference.stream(generation, found)) as tokens:
                 async for token in tokens:
                     texts.append(token.text)
                     reason = token.finish_reason
@@ -115,10 +117,10 @@ class _Inferring:
             raise EngineFailed("the model stopped before its last token")
         self._complete(generation.request_id, reason, started_s, texts)
 
-    async def _draw(self, drawing: Drawing) -> None:
+    async def _draw(self, drawing: Drawing, found: RevisionStatus) -> None:
         started_s = perf_counter()
         try:
-            async with aclosing(self._session.services.drawings.stream(drawing)) as items:
+            async with aclosing(self._session.services.drawings.stream(drawing, found)) as items:
                 async for item in items:
                     if isinstance(item, DrawingStep):
                         self._send("inference_step", step=item.step, num_steps=item.num_steps)

@@ -96,6 +96,19 @@ async def test_text_from_a_model_that_draws_names_the_route_that_works() -> None
         await world.services.inference.generate(Generation("painter", "a seven"))
 
 
+async def test_who_has_looked_a_model_up_is_drawn_by_what_he_has_seen() -> None:
+    world = await make_world(diffusion_revision("digits"), diffusion_revision("digits", 2))
+    for reference in ("digits:1", "digits:2"):
+        await world.services.models.load(reference)
+    found = world.services.catalog.resolve("digits")
+    await world.services.models.promote("digits:2")
+
+    await world.services.drawings.draw(Drawing("digits"), found)
+    await world.services.drawings.draw(Drawing("digits"))
+
+    assert [request.directory for request in world.triton.requests] == ["digits--r1", "digits--r2"]
+
+
 async def test_images_from_a_tensor_model_are_refused() -> None:
     world = await make_world(tensor_revision("mlp"))
     await world.services.models.load("mlp")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from control_plane.domain.errors import EngineFailed, InvalidRequest, ModelNotReady
@@ -118,6 +120,38 @@ async def test_with_auto_load_the_first_request_loads_the_model() -> None:
 
     assert (await world.services.inference.generate(Generation("coder", "a b"))).text == "a b"
     assert world.services.catalog.get("coder").stable.state is ModelState.LOADED
+
+
+async def test_with_auto_load_an_alias_that_moves_meanwhile_changes_nothing_for_who_has_asked() -> None:
+    world = await make_world(text_revision("coder"), text_revision("coder", 2), auto_load=True)
+    services, triton = world.services, world.triton
+    triton.loads_go_on.clear()
+    changes = [
+        asyncio.create_task(change) for change in (services.models.load("coder:2"), services.models.promote("coder:2"))
+    ]
+    await asyncio.sleep(0)
+    asked = asyncio.create_task(services.inference.generate(Generation("coder", "a b")))
+    await asyncio.sleep(0)
+    triton.loads_go_on.set()
+    await asyncio.gather(*changes)
+
+    assert (await asked).text == "a b"
+    assert services.catalog.resolve("coder").revision.number == 2
+    assert triton.requests[-1].directory == "coder--r1"
+
+
+async def test_who_has_looked_a_model_up_is_answered_by_what_he_has_seen() -> None:
+    world = await make_world(text_revision("coder"), text_revision("coder", 2))
+    for reference in ("coder:1", "coder:2"):
+        await world.services.models.load(reference)
+    found = world.services.catalog.resolve("coder")
+    await world.services.models.promote("coder:2")
+
+    await world.services.inference.generate(Generation("coder", "a b"), found)
+    _ = [token async for token in world.services.inference.stream(Generation("coder", "a b"), found)]
+    await world.services.inference.generate(Generation("coder", "a b"))
+
+    assert [request.directory for request in world.triton.requests] == ["coder--r1", "coder--r1", "coder--r2"]
 
 
 async def test_text_from_a_tensor_model_names_the_route_that_works() -> None:

@@ -82,10 +82,10 @@ class Mutation:
         context, services = info.context, info.context.services
         sampling = Sampling(max_tokens=max_length, temperature=temperature, top_p=top_p, seed=seed)
         with context.entered(Role.USER, LimitClass.INFERENCE):
-            wanted = wanted_of(context, model_id, input_data, sampling)
+            wanted, found = wanted_of(context, model_id, input_data, sampling)
             if isinstance(wanted, Drawing):
-                return image_result(await services.drawings.draw(wanted))
-            return text_result(await services.inference.generate(wanted))
+                return image_result(await services.drawings.draw(wanted, found))
+            return text_result(await services.inference.generate(wanted, found))
 
 
 def _object(name: str, given: object) -> dict[str, Any]:

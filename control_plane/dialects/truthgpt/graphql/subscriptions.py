@@ -48,12 +48,12 @@ class Subscription:
 
 
 async def _pieces(context: Context, model: str, given: str, sampling: Sampling) -> AsyncGenerator[str, None]:
-    services, wanted = context.services, wanted_of(context, model, given, sampling)
+    services, (wanted, found) = context.services, wanted_of(context, model, given, sampling)
     if isinstance(wanted, Drawing):
-        async with aclosing(services.drawings.stream(wanted)) as items:
+        async with aclosing(services.drawings.stream(wanted, found)) as items:
             async for item in items:
                 yield step_text(item) if isinstance(item, DrawingStep) else output_text(item)
         return
-    async with aclosing(services.inference.stream(wanted)) as tokens:
+    async with aclosing(services.inference.stream(wanted, found)) as tokens:
         async for token in tokens:
             yield token.text
