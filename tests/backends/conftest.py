@@ -5,19 +5,19 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
+
+from tests.product import free_ports
 
 PROJECT = Path(__file__).resolve().parents[2]
 BACKENDS = ("diffusion", "onnxruntime", "probe", "text_encoder", "text_generation")
@@ -45,8 +45,7 @@ def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningT
     repository = state / "models"
     repository.mkdir()
     _prepare_backends(state / "backends")
-    with ExitStack() as sockets:
-        ports = [_free_port(sockets) for _ in range(3)]
+    ports = free_ports(3)
     log = state / "triton.log"
     with log.open("wb") as output:
         server = subprocess.Popen(_command(state, ports), stdout=output, stderr=output, env=_environment())
@@ -109,13 +108,6 @@ def _environment() -> dict[str, str]:
         "HOME": os.environ.get("HOME", "/"),
         "LANG": "C.UTF-8",
     }
-
-
-def _free_port(sockets: ExitStack) -> int:
-    held = sockets.enter_context(socket.socket())
-    held.bind(("127.0.0.1", 0))
-    port: int = held.getsockname()[1]
-    return port
 
 
 def _wait_until_live(running: RunningTriton, server: subprocess.Popen[bytes]) -> None:
