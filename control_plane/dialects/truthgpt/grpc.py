@@ -21,6 +21,7 @@ from control_plane.domain.errors import (
     NotPermitted,
     OptimizationNotFound,
     RateLimited,
+    Unsupported,
 )
 from control_plane.domain.limits import LimitClass
 from control_plane.edge.grpc.call import this_call
@@ -64,9 +65,8 @@ def truthgpt_api(services: Services) -> Api:
         "StreamInference": LimitClass.INFERENCE,
         "BenchmarkModel": LimitClass.INFERENCE,
     }
-    # The generated base class answers UNIMPLEMENTED for BenchmarkModel, which does not exist yet.
-    servicer = OptimizationServicer(services)  # type: ignore[abstract]
-    return Api(SERVICE, roles, partial(pb_grpc.add_OptimizationServiceServicer_to_server, servicer), limits)
+    add = partial(pb_grpc.add_OptimizationServiceServicer_to_server, OptimizationServicer(services))
+    return Api(SERVICE, roles, add, limits)
 
 
 class OptimizationServicer(pb_grpc.OptimizationServiceServicer):
@@ -156,6 +156,10 @@ class OptimizationServicer(pb_grpc.OptimizationServiceServicer):
                 if token.is_final:
                     return
         raise EngineFailed("the model stopped before its last token")
+
+    async def BenchmarkModel(self, request: pb.BenchmarkModelRequest, context: Context) -> pb.BenchmarkModelResponse:
+        said = f"/{SERVICE}/BenchmarkModel is not in this version of the server"
+        raise Unsupported(said, requires="a later version of the server")
 
     async def HealthCheck(self, request: pb.HealthCheckRequest, context: Context) -> pb.HealthCheckResponse:
         return mapping.health_response(await self._services.health.report(), request.service, SERVICE)

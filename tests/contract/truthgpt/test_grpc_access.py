@@ -129,6 +129,7 @@ async def test_a_method_that_is_not_built_yet_says_so(served: Served, method: st
     assert code is grpc.StatusCode.UNIMPLEMENTED
     assert f"/truthgpt.optimization.OptimizationService/{method}" in said
     assert "x-request-id" in trailing
+    assert trailing["x-error-code"] == "NOT_SUPPORTED_HERE"
 
 
 async def test_bytes_that_are_not_the_message_are_an_invalid_argument(served: Served) -> None:
