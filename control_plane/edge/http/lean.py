@@ -187,7 +187,7 @@ class LeanRoutes:
             tail = stream.failed(error)
         except asyncio.CancelledError:
             tail = stream.failed(self._cancelled(task))
-        except Exception as error:
+        except Exception as error:  # too late for a status: the last of the stream tells of it
             tail = stream.failed(self._unexpected(error, request_id))
         finally:
             await stream.items.aclose()
