@@ -121,7 +121,7 @@ class InferenceService:
         revision = await self._serving.revision(reference, found)
         if revision.draws_images:
             raise InvalidRequest(
-                f"model {reference!r} draws images and generates no text; ask POST /inference, or Drawings, for images",
+                f"model {reference!r} draws images and generates no text; ask it for images: POST /inference",
                 backend=revision.backend,
             )
         if not revision.generates_text:

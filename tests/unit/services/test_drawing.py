@@ -92,7 +92,7 @@ async def test_what_the_model_cannot_draw_is_refused_before_triton_is_asked(draw
 async def test_text_from_a_model_that_draws_names_the_route_that_works() -> None:
     world = await _world()
 
-    with pytest.raises(InvalidRequest, match="draws images and generates no text; ask POST /inference"):
+    with pytest.raises(InvalidRequest, match="draws images and generates no text; ask it for images: POST /inference"):
         await world.services.inference.generate(Generation("painter", "a seven"))
 
 
