@@ -10,7 +10,7 @@ from converters.checks.measures import Measure, max_difference, same_choice
 from converters.checks.results import FP32_DIFFERENCE_MAX, Check
 from converters.contract import ConversionRequest, TensorFact
 from converters.formats import TORCH_FILES, Artifact
-from converters.onnx_graphs.files import first_line
+from converters.onnx_graphs.files import attempt
 from converters.onnx_graphs.sessions import open_session
 from converters.recipe import OutOfTolerance, Refused
 from converters.samples.tensors import batches, rows_of_file, sample
@@ -40,7 +40,7 @@ def check_tensors(original: Artifact, made: Artifact, request: ConversionRequest
     expected, given = _open(original), _open_plain(made.graph)
     tried = _inputs(facts, request, is_exact=is_exact)
     pairs = [pair for arrays in tried for pair in _answers(expected, given, arrays)]
-    samples = sum(len(reference) if reference.ndim else 1 for position, reference, _ in pairs if position == 0)
+    samples = rows_of(pairs)
     difference = max(max_difference(reference, candidate) for _, reference, candidate in pairs)
     found = [
         Check(Measure.MAX_DIFFERENCE, difference, samples, limit=FP32_DIFFERENCE_MAX if is_exact else None),
@@ -63,18 +63,10 @@ def _open_plain(graph: Path) -> Run:
 
 def open_graph(graph: Path, **options: Any) -> Run:
     """`options`: those of `SessionOptions`. Raises Refused, as what it gives."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as failures
-
-    try:
-        session = open_session(graph, **options)
-    except (failures.Fail, failures.InvalidGraph, failures.NotImplemented, RuntimeError) as error:
-        raise Refused(f"onnxruntime cannot open the graph: {first_line(error)}") from error
+    session = attempt("onnxruntime cannot open the graph", lambda: open_session(graph, **options))
 
     def run(arrays: Mapping[str, Any]) -> list[Any]:
-        try:
-            return list(session.run(None, dict(arrays)))
-        except (failures.Fail, failures.InvalidArgument, failures.RuntimeException, RuntimeError) as error:
-            raise Refused(f"the graph does not take such inputs: {first_line(error)}") from error
+        return list(attempt("the graph does not take such inputs", lambda: session.run(None, dict(arrays))))
 
     return run
 
@@ -130,6 +122,11 @@ def _comparable(reference: Any, candidate: Any) -> tuple[Any, Any]:
     if not np.isfinite(candidate[~endless]).all():
         raise OutOfTolerance("the converted model gives values that are not finite where its source gives numbers")
     return np.where(endless, 0.0, reference), np.where(endless, 0.0, candidate)
+
+
+def rows_of(pairs: Sequence[Pair]) -> int:
+    """How many rows were asked, by the first output."""
+    return sum(len(reference) if reference.ndim else 1 for position, reference, _ in pairs if position == 0)
 
 
 def agreement(pairs: Sequence[Pair]) -> float:

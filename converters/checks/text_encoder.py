@@ -13,13 +13,12 @@ from converters.formats import GRAPHS, Artifact
 from converters.onnx_graphs.files import attempt
 from converters.onnx_graphs.sessions import open_session
 from converters.recipe import OutOfTolerance
-from converters.samples.texts import Part, sentences, sources
+from converters.samples.texts import Part, of_many_lengths, sentences, sources
 from converters.text_encoders.files import CLASSIFICATION, EncoderFacts, read_facts
 from converters.text_files import open_tokenizer
 
 _SENTENCES, _SOURCES, _BATCH = 104, 8, 8
-# Each sentence is cut to one of so many lengths.
-_CUTS = 8
+_LENGTHS = 8  # of the sentences
 
 
 def check_text_encoder(original: Artifact, made: Artifact, *, is_exact: bool) -> list[Check]:
@@ -73,8 +72,7 @@ class GraphEncoder:
 def sample_texts() -> list[str]:
     """From a word or two to more than any encoder takes, in an order that mixes the lengths."""
     chosen = islice(sentences(Part.EVALUATION), _SENTENCES)
-    cut = [text[: len(text) * (number % _CUTS + 1) // _CUTS] for number, text in enumerate(chosen)]
-    return [*cut, *sources(_SOURCES, Part.EVALUATION)]
+    return [*of_many_lengths(chosen, _LENGTHS), *sources(_SOURCES, Part.EVALUATION)]
 
 
 def _source(original: Artifact, made: Artifact, facts: EncoderFacts) -> Callable[[Sequence[str]], Array]:

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from converters.causal_lm.files import read_facts as read_decoder_facts
 from converters.checks.decoder import Decoder, TokenIds
 from converters.checks.measures import mean_cosine, same_choice
+from converters.checks.tensors import open_graph
 from converters.checks.text_encoder import GraphEncoder
 from converters.formats import Artifact, Format
-from converters.inspection import InvalidModel, describe
-from converters.onnx_graphs.files import attempt
+from converters.onnx_graphs.files import inputs_of
 from converters.onnx_graphs.sensitivity import Cost
-from converters.onnx_graphs.sessions import open_session
-from converters.recipe import Refused, Step
+from converters.recipe import Step
 from converters.samples.calibration import calibration_batches
 from converters.samples.texts import Part, sentences, sources
 from converters.text_encoders.files import CLASSIFICATION, read_facts
@@ -69,10 +68,8 @@ def _text_generation(step: Step) -> tuple[_Answer, _Accuracy]:
 
 def _windows(source: Artifact) -> list[TokenIds]:
     """Code and prose in turns, as the model's own tokenizer cuts them."""
-    tokenizer, size = (
-        open_tokenizer(source.directory),
-        min(_WINDOW, read_decoder_facts(source.directory).context_length),
-    )
+    tokenizer = open_tokenizer(source.directory)
+    size = min(_WINDOW, read_decoder_facts(source.directory).context_length)
     tokens = _SMALL_TOKENS if (source.facts.parameters or 0) <= _SMALL_PARAMETERS else _LARGE_TOKENS
     texts = chain.from_iterable(zip(sources(_ROWS, Part.TUNING), sentences(Part.TUNING), strict=False))
     windows: list[TokenIds] = []
@@ -97,16 +94,11 @@ def _text_encoder(step: Step) -> tuple[_Answer, _Accuracy]:
 
 
 def _tensors(step: Step) -> tuple[_Answer, _Accuracy]:
-    try:
-        facts = describe(step.source.graph).inputs
-    except InvalidModel as error:
-        raise Refused(str(error)) from error
-    batches = calibration_batches(step, facts, _ROWS)
+    batches = calibration_batches(step, inputs_of(step.source.graph), _ROWS)
 
     def answer(artifact: Artifact) -> Iterator[Array]:
-        session = attempt("onnxruntime cannot open the graph", lambda: open_session(artifact.graph))
-        runs = attempt("the graph does not run", lambda: [session.run(None, batch) for batch in batches])
-        return (np.asarray(output, np.float64) for outputs in runs for output in outputs)
+        run = open_graph(artifact.graph)
+        return (np.asarray(output, np.float64) for batch in batches for output in run(batch))
 
     return answer, lambda expected, found: []
 

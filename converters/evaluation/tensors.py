@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from converters.checks.measures import Measure
-from converters.checks.tensors import agreement, compared, open_graph, same_class
+from converters.checks.tensors import agreement, compared, open_graph, rows_of, same_class
 from converters.contract import Evaluated, TensorFact
 from converters.evaluation.examination import Answers, Report, key_of
 from converters.evaluation.labels import judged
 from converters.formats import Artifact
+from converters.onnx_graphs.files import inputs_of
 from converters.recipe import Refused
-from converters.samples.tensors import arrays_of_file, batches, rows_of_file, sample
+from converters.samples.tensors import arrays_of_file, batches, fixed_rows, rows_of_file, sample
 
 LABEL = "label"
 _BATCH, _BATCHES, _ROWS_MIN, _GIVEN_ROWS = 16, 8, 100, 1_024
@@ -56,8 +57,7 @@ class Batches:
             return judged(self.labels, self._first(baseline), self._first(candidate), self.data)
         classes = same_class(pairs)
         extra = {} if classes is None else {Measure.TOP1_AGREEMENT.value: classes}
-        rows = sum(len(reference) if reference.ndim else 1 for position, reference, _ in pairs if position == 0)
-        return Evaluated(Measure.TENSOR_AGREEMENT, agreement(pairs), rows, self.data, extra)
+        return Evaluated(Measure.TENSOR_AGREEMENT, agreement(pairs), rows_of(pairs), self.data, extra)
 
     def _first(self, answers: Answers) -> Any:
         """The first output for all rows. Raises Refused where it has no classes."""
@@ -69,17 +69,11 @@ class Batches:
 
 def tensors(baseline: Artifact, data: Path | None) -> Batches:
     """Raises Refused."""
-    from converters.inspection import InvalidModel, describe
-
-    try:
-        facts = describe(baseline.graph).inputs
-    except InvalidModel as error:
-        raise Refused(str(error)) from error
+    facts = inputs_of(baseline.graph)
     if data is not None:
         return _given(data, facts)
-    # A graph with a fixed first axis takes just that many rows at a time.
-    fixed = [max(1, fact.shape[0]) for fact in facts if fact.shape and fact.shape[0] >= 0]
-    count = -(-_ROWS_MIN // fixed[0]) if fixed else _BATCHES
+    fixed = fixed_rows(facts)
+    count = -(-_ROWS_MIN // fixed) if fixed else _BATCHES
     return Batches(tuple(sample(facts, _BATCH, seed=_SEED + number) for number in range(count)), "random numbers")
 
 

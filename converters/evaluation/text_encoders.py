@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,12 +20,11 @@ from converters.evaluation.labels import judged
 from converters.formats import Artifact
 from converters.recipe import OutOfTolerance, Refused
 from converters.samples.data_files import Text, read_texts, thinned
-from converters.samples.texts import Part, sentences
+from converters.samples.texts import Part, of_many_lengths, sentences
 from converters.text_encoders.files import CLASSIFICATION, EncoderFacts, read_facts
 
 _OWN_TEXTS, _GIVEN_TEXTS, _BATCH = 256, 1_024, 8
-# Our own texts are cut to one of so many lengths, as texts that are asked about have many.
-_CUTS = 4
+_LENGTHS = 4  # of our own texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +72,11 @@ def texts(baseline: Artifact, data: Path | None) -> Texts:
     """Raises Refused."""
     facts = read_facts(baseline.directory)
     if data is None:
-        own = tuple(_cut(islice(sentences(Part.EVALUATION), _OWN_TEXTS)))
+        own = tuple(of_many_lengths(islice(sentences(Part.EVALUATION), _OWN_TEXTS), _LENGTHS))
         return Texts(baseline, facts, own, "paragraphs of Python's standard library")
     given = thinned(read_texts(data), _GIVEN_TEXTS)
     labels = None if given[0].label is None else np.array([_place(one, facts, data.name) for one in given])
     return Texts(baseline, facts, tuple(one.text for one in given), f"texts of {data.name}", labels)
-
-
-def _cut(chosen: Iterable[str]) -> list[str]:
-    return [text[: len(text) * (number % _CUTS + 1) // _CUTS] for number, text in enumerate(chosen)]
 
 
 def _place(one: Text, facts: EncoderFacts, name: str) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converters.contract import Facts
+from converters.contract import Facts, TensorFact
 from converters.formats import GRAPH, Artifact
 from converters.recipe import Refused
 
@@ -56,6 +56,16 @@ def facts_of(graph: Path, before: Facts) -> Facts:
     except BrokenGraph as error:
         raise Refused(f"{GRAPH}: {error}") from error
     return replace(before, parameters=counted.parameters, dtype=counted.dtype)
+
+
+def inputs_of(graph: Path) -> tuple[TensorFact, ...]:
+    """What a graph takes. Raises: Refused for one that does not open."""
+    from converters.inspection import InvalidModel, describe
+
+    try:
+        return describe(graph).inputs
+    except InvalidModel as error:
+        raise Refused(str(error)) from error
 
 
 def changed_facts(source: Artifact, graph: Path) -> Facts:

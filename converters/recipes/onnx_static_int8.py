@@ -12,7 +12,7 @@ from typing import Any
 
 from converters.contract import Facts
 from converters.formats import GRAPH, Format
-from converters.onnx_graphs.files import attempt, changed_facts, load_graph, save_graph
+from converters.onnx_graphs.files import attempt, changed_facts, inputs_of, load_graph, save_graph
 from converters.onnx_graphs.layers import KEEP, kept_layers, name_nodes, weights_of_layers
 from converters.onnx_graphs.processor import REDUCE_RANGE, reduces
 from converters.recipe import Parameter, Recipe, Refused, Step
@@ -40,13 +40,7 @@ class Rows:
 
 
 def run(step: Step) -> Facts:
-    from converters.inspection import InvalidModel, describe
-
-    try:
-        inputs = describe(step.source.graph).inputs
-    except InvalidModel as error:
-        raise Refused(str(error)) from error
-    batches = calibration_batches(step, inputs, step.parameters["samples"])
+    batches = calibration_batches(step, inputs_of(step.source.graph), step.parameters["samples"])
     carry_companions(step.source, step.target)
     draft = step.target / "draft"
     draft.mkdir()

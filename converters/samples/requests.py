@@ -11,11 +11,12 @@ from typing import Any
 
 from converters.contract import JsonObject, Sampled, SampleRequest, TensorFact
 from converters.formats import Artifact, Format
+from converters.onnx_graphs.files import inputs_of
 from converters.recipe import Refused
 from converters.recognition import recognize
 from converters.samples.cutting import Cutter
 from converters.samples.data_files import read_texts, thinned
-from converters.samples.tensors import DTYPES, rows_of_file, sample, shape_of
+from converters.samples.tensors import DTYPES, fixed_rows, rows_of_file, sample, shape_of
 from converters.samples.texts import Part, sentences
 from converters.text_files import open_tokenizer
 
@@ -93,12 +94,7 @@ def _cutter(model: Artifact, request: SampleRequest) -> tuple[Cutter, int]:
 
 
 def _tensors(model: Artifact, request: SampleRequest) -> Iterator[Request]:
-    from converters.inspection import InvalidModel, describe
-
-    try:
-        facts = describe(model.graph).inputs
-    except InvalidModel as error:
-        raise Refused(str(error)) from error
+    facts = inputs_of(model.graph)
     if request.data is not None:
         yield from _given(Path(request.data), facts, request)
         return
@@ -116,9 +112,9 @@ def _given(file: Path, facts: Sequence[TensorFact], request: SampleRequest) -> I
 
     rows = rows_of_file(file, facts)
     count = len(next(iter(rows.values())))
-    fixed = next((fact.shape[0] for fact in facts if fact.shape and fact.shape[0] >= 0), request.rows)
+    taken = fixed_rows(facts) or request.rows
     for number in range(request.count):
-        places = np.arange(number * fixed, (number + 1) * fixed) % count
+        places = np.arange(number * taken, (number + 1) * taken) % count
         yield _request(facts, {name: array[places] for name, array in rows.items()})
 
 

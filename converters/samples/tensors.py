@@ -103,10 +103,14 @@ def _fitting(array: Any, fact: TensorFact, name: str) -> Any:
     return converted
 
 
+def fixed_rows(facts: Sequence[TensorFact]) -> int | None:
+    """How many rows a graph takes at a time whose first axis is fixed; None: any number."""
+    return next((max(1, fact.shape[0]) for fact in facts if fact.shape and fact.shape[0] >= 0), None)
+
+
 def batches(rows: Mapping[str, Any], facts: Sequence[TensorFact], size: int) -> Iterator[dict[str, Any]]:
     """Slices of `size` rows; where the model's first axis is fixed, slices of just that many."""
-    fixed = {fact.shape[0] for fact in facts if fact.shape and fact.shape[0] >= 0}
-    count = len(next(iter(rows.values())))
-    step = fixed.pop() if fixed else min(size, count)
+    fixed, count = fixed_rows(facts), len(next(iter(rows.values())))
+    step = fixed or min(size, count)
     for start in range(0, count if not fixed else count - step + 1, step):
         yield {fact.name: rows[fact.name][start : start + step] for fact in facts}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from functools import cache
 from itertools import islice
@@ -42,6 +42,11 @@ def sentences(part: Part = Part.TUNING) -> Iterator[str]:
 def sources(count: int, part: Part = Part.TUNING) -> list[str]:
     """Code: the beginnings of modules."""
     return [text[:4000] for text in islice(_modules(part), count)]
+
+
+def of_many_lengths(texts: Iterable[str], lengths: int) -> list[str]:
+    """Each cut to one of so many lengths in turn, as texts that a model is asked about have many."""
+    return [text[: len(text) * (number % lengths + 1) // lengths] for number, text in enumerate(texts)]
 
 
 @cache
