@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from control_plane.domain.errors import DomainError, EngineCrashed, InvalidRequest, TimedOut, Unavailable
+from control_plane.domain.errors import (
+    DomainError,
+    EngineCrashed,
+    InvalidRequest,
+    ModelNotFound,
+    ModelNotReady,
+    TimedOut,
+    Unavailable,
+)
 from control_plane.domain.models import Health, HealthStatus, Revision, TensorSpec
 from control_plane.domain.tensors import BYTES, WIDTHS, Inference, Tensor, element_count, pack, text_tensor
 from control_plane.ports import Clock, Triton
@@ -29,7 +37,7 @@ class Prober:
         try:
             with _public(revision):
                 await self._ask(revision, inference)
-        except (EngineCrashed, TimedOut) as error:
+        except (EngineCrashed, ModelNotFound, ModelNotReady, TimedOut) as error:
             if isinstance(error, TimedOut) and self._triton.answered_at_s(revision.directory) != answered_at_s:
                 return self._health(HealthStatus.UNKNOWN, "busy: it answers others, but the probe waited too long")
             return self._health(HealthStatus.DEAD, error.message)
@@ -85,4 +93,5 @@ def _zeros(spec: TensorSpec) -> Tensor:
     shape = tuple(size if size > 0 else 1 for size in spec.shape)
     if spec.datatype == BYTES:
         return Tensor(spec.name, BYTES, shape, b"\0\0\0\0" * element_count(shape))
-    return Tensor(spec.name, spec.datatype, shape, bytes(element_count(shape) * WIDTHS[spec.datatype]))
+    width = WIDTHS.get(spec.datatype, 2)  # BF16, which only travels raw
+    return Tensor(spec.name, spec.datatype, shape, bytes(element_count(shape) * width))

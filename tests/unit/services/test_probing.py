@@ -6,7 +6,15 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from control_plane.domain.errors import DomainError, EngineCrashed, EngineFailed, TimedOut, Unavailable
+from control_plane.domain.errors import (
+    DomainError,
+    EngineCrashed,
+    EngineFailed,
+    ModelNotFound,
+    ModelNotReady,
+    TimedOut,
+    Unavailable,
+)
 from control_plane.domain.models import HealthStatus, Revision, Signature, TensorSpec
 from control_plane.domain.tensors import Inference, Prediction, text_tensor
 from control_plane.services.probing import Prober, probe_request
@@ -45,6 +53,8 @@ class FailingStreams(InMemoryTriton):
     [
         (EngineCrashed("its process died"), True, HealthStatus.DEAD),
         (TimedOut("it sent nothing"), False, HealthStatus.DEAD),
+        (ModelNotFound("Triton has no model 'mlp--r1'"), False, HealthStatus.DEAD),
+        (ModelNotReady("'mlp--r1' is not loaded in Triton"), True, HealthStatus.DEAD),
         (TimedOut("it sent nothing"), True, HealthStatus.UNKNOWN),  # the probe waited behind others
         (Unavailable("its queue is full"), False, HealthStatus.UNKNOWN),
         (EngineFailed("zeros are not to its taste"), False, HealthStatus.UNKNOWN),
@@ -80,3 +90,10 @@ def test_a_text_encoder_is_asked_for_one_empty_text() -> None:
     (given,) = inference.inputs
     assert (given.name, given.datatype, given.shape) == ("text_input", "BYTES", (1, 1))
     assert given.raw == text_tensor("text_input", "").raw
+
+
+def test_zeros_of_a_type_that_only_travels_raw_are_sent_too() -> None:
+    signature = Signature((TensorSpec("half", "BF16", (-1, 3)),), (TensorSpec("half", "BF16", (-1, 3)),))
+    inference = probe_request(tensor_revision("mlp", signature=signature))
+    assert inference is not None
+    assert inference.inputs[0].raw == bytes(2 * 3)
