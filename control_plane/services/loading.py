@@ -68,10 +68,9 @@ class Loader:
             health = await self._probed(revision)
         except DomainError as error:
             error.message = revision.in_public_words(error.message)
-            # Triton may die of the very unload that heals; the model then comes back with it, and has not failed.
-            is_gone_with_triton = is_dead and isinstance(error, Unavailable)
-            state = ModelState.DEAD if is_gone_with_triton else ModelState.FAILED
-            self.mark(revision, state, last_error=error.message)
+            # A Triton that is gone says nothing of the model, which comes back with it where it is wanted.
+            comes_back = isinstance(error, Unavailable) and self.is_desired(revision)
+            self.mark(revision, ModelState.DEAD if comes_back else ModelState.FAILED, last_error=error.message)
             await self._release_parts(revision)
             raise
         took_s = round(monotonic() - started, 3)

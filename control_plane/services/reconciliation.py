@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from control_plane.domain.errors import DomainError, Unavailable
+from control_plane.domain.errors import DomainError, TimedOut, Unavailable
 from control_plane.domain.models import (
     Description,
     HealthStatus,
@@ -34,7 +34,7 @@ def _going_on() -> Iterator[None]:
     """A fault of ours must not leave dead models unhealed for ever."""
     try:
         yield
-    except Exception:
+    except Exception:  # the end of the line: nobody awaits a watch
         log.exception("the watch over models failed; it goes on")
 
 
@@ -55,7 +55,10 @@ class Reconciler:
         self._suspects: asyncio.Queue[Revision] = asyncio.Queue()
 
     async def reconcile(self, quarantined: frozenset[str] = frozenset()) -> None:
-        """Bring a Triton that has just started to the desired state. Failures are recorded, not raised."""
+        """Bring a Triton that has just started to the desired state. Failures of models are recorded, not raised.
+
+        Raises: TimedOut, Unavailable where a read-only one goes away while it is looked at.
+        """
         if self._server.status().is_read_only:
             await self._adopt()
             return
@@ -133,9 +136,10 @@ class Reconciler:
             return
         if status.state is ModelState.UNLOADING:
             await self._finish_unload(revision)
-        elif status.state is ModelState.LOADED or (
-            status.state is ModelState.DEAD and self._server.status().is_read_only
-        ):
+        elif status.state is ModelState.DEAD and not self._server.status().is_read_only:
+            if not self._loader.lock(revision.model).locked():  # else it is being healed
+                await self._heal(revision)
+        elif status.state in (ModelState.LOADED, ModelState.DEAD):
             await self._probe(status)
 
     async def _probe(self, status: RevisionStatus) -> None:
@@ -173,13 +177,22 @@ class Reconciler:
                     await self._loader.unload(revision, ASK_AGAIN_S)
 
     async def _adopt(self) -> None:
-        """An external Triton with a repository of its own: show what it has loaded, as revision 1 of each."""
+        """An external Triton with a repository of its own: show what it has loaded, as revision 1 of each.
+
+        Raises: TimedOut, Unavailable.
+        """
         ready = {entry.directory for entry in await self._control.index() if entry.state == "READY"}
         for status in self._catalog.statuses():
             if status.revision.directory not in ready:
                 self._loader.mark(status.revision, ModelState.UNLOADED)
         for directory in sorted(ready):
-            revision = self._adopted(directory, await self._control.signature(directory))
+            try:
+                revision = self._adopted(directory, await self._control.signature(directory))
+            except (TimedOut, Unavailable):
+                raise
+            except DomainError as error:  # it may have been unloaded meanwhile; the others are there
+                log.warning("a model of the external Triton is not shown", extra={"reason": error.message})
+                continue
             self._catalog.add_revision(revision)
             if self._catalog.record(directory) is None:
                 now = self._clock.now()

@@ -29,6 +29,7 @@ class InMemoryTriton:
     def __init__(self) -> None:
         self.loaded: set[str] = set()
         self.refusals: dict[str, DomainError] = {}  # what a load of a directory fails with
+        self.signatures: dict[str, Signature | DomainError] = {}
         self.requests: list[Inference] = []  # probes are not kept
         self.fail_at: tuple[int, DomainError] | None = None
         self.hold_at: int | None = None
@@ -102,7 +103,10 @@ class InMemoryTriton:
         return [IndexEntry(directory, "READY", "") for directory in sorted(self.loaded)]
 
     async def signature(self, directory: str) -> Signature:
-        raise ModelNotFound(f"{directory} has no signature here")
+        told = self.signatures.get(directory, ModelNotFound(f"{directory} has no signature here"))
+        if isinstance(told, DomainError):
+            raise told
+        return told
 
     async def statistics(self, directory: str) -> Statistics:
         count = sum(request.directory == directory for request in self.requests)
