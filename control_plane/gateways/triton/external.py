@@ -115,7 +115,7 @@ class ExternalTriton:
                     await self._welcome()
             except DomainError as error:
                 self._enter(TritonState.UNREACHABLE, error.message)
-            except Exception:  # a fault of ours must not leave us blind for ever
+            except Exception:  # the end of the line, nobody awaits a watch: a fault of ours must not leave us blind
                 log.exception("the watch over the external Triton failed; it goes on")
             await asyncio.sleep(INTERVAL_S)
 
@@ -128,6 +128,8 @@ class ExternalTriton:
         if self.on_started is not None:
             try:
                 await self.on_started(frozenset())
+            except (TimedOut, Unavailable):  # it is gone again, before all of its models were known
+                raise
             except DomainError as error:
                 log.warning("not every model was loaded", extra={"reason": error.message})
         self._enter(TritonState.READY)

@@ -67,6 +67,21 @@ async def test_a_server_with_our_repository_loads_what_we_say(triton: RunningTri
     assert external.status().state is TritonState.STOPPED
 
 
+async def test_it_is_ready_only_once_its_models_are_known(triton: RunningTriton) -> None:
+    assert triton.supervisor.address is not None
+    seen: list[TritonState] = []
+
+    async def hook(quarantined: frozenset[str]) -> None:
+        seen.append(external.status().state)
+        if len(seen) == 1:
+            raise Unavailable("it went away while it was looked at")
+
+    external = ExternalTriton(TritonConfig(triton.repository.parent), [triton.supervisor.address], SystemClock(), hook)
+    async with external:
+        await external.wait_until(is_ready, READY_S)
+    assert seen == [TritonState.LOADING, TritonState.LOADING]
+
+
 async def test_the_triton_of_another_control_plane_is_read_only(triton: RunningTriton, tmp_path: Path) -> None:
     assert triton.supervisor.address is not None
     config = TritonConfig(tmp_path / "ours")
