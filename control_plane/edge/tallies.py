@@ -73,15 +73,21 @@ class Collector:
         seconds = HistogramMetricFamily(
             "tritonplane_inference_seconds", "Wall time of inferences that succeeded.", labels=["model"]
         )
-        failures = CounterMetricFamily("tritonplane_inference_failures", "Inferences that failed.", labels=["model"])
+        failures = CounterMetricFamily(
+            "tritonplane_inference_failures", "Inferences that failed, by no mistake of the request.", labels=["model"]
+        )
+        refusals = CounterMetricFamily(
+            "tritonplane_inference_refusals", "Requests in which a model found a mistake.", labels=["model"]
+        )
         tokens = CounterMetricFamily("tritonplane_tokens_generated", "Tokens given to callers.", labels=["model"])
         running = GaugeMetricFamily("tritonplane_inferences_in_flight", "Inferences running now.", labels=["model"])
         for model, tally in self._services.inference.tallies.items():
             seconds.add_metric([model], tally.seconds.cumulative(), tally.seconds.sum_s)
             failures.add_metric([model], tally.failures)
+            refusals.add_metric([model], tally.refusals)
             tokens.add_metric([model], tally.tokens)
             running.add_metric([model], tally.in_flight)
-        yield from (seconds, failures, tokens, running)
+        yield from (seconds, failures, refusals, tokens, running)
 
     def _states(self) -> Iterator[Metric]:
         models = GaugeMetricFamily(

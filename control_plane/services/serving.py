@@ -22,13 +22,16 @@ from control_plane.services.reconciliation import Reconciler
 
 
 class InferenceTally:
-    """What one model has done since start. Units: seconds in `seconds`; `tokens` of images are steps times images."""
+    """What one model has done since start; `refusals` are requests in which it found a mistake, and no `failures`.
 
-    __slots__ = ("failures", "in_flight", "seconds", "successes", "tokens")
+    Units: seconds in `seconds`; `tokens` of images are steps times images.
+    """
+
+    __slots__ = ("failures", "in_flight", "refusals", "seconds", "successes", "tokens")
 
     def __init__(self) -> None:
         self.seconds = Histogram()
-        self.successes = self.failures = self.tokens = self.in_flight = 0
+        self.successes = self.failures = self.refusals = self.tokens = self.in_flight = 0
 
 
 class Serving:
@@ -88,7 +91,10 @@ class Measured:
             tally.seconds.observe(took_s)
             work.succeeded(took_s, self.tokens)
             return
-        tally.failures += 1
+        if isinstance(error, InvalidRequest):
+            tally.refusals += 1
+        else:
+            tally.failures += 1
         work.failed(took_s, self.tokens)
         if isinstance(error, EngineCrashed):
             self._serving.reconciler.suspect(self._revision)

@@ -40,6 +40,8 @@ async def test_x_met_01_requests_and_inferences_are_counted_and_tritons_own_numb
         await http.client.post("/v1/inference/stream", json=ASK, headers=http.user)
         world.triton.fail_at = (0, EngineFailed("it broke"))
         await http.client.post("/inference", json=ASK, headers=http.user)
+        too_long = {**ASK, "input_data": {"text": "x" * 2000}}
+        assert (await http.client.post("/inference", json=too_long, headers=http.user)).status_code == 400
         for name in ("coder", "nobody"):
             await http.client.get(f"/models/{name}", headers=http.viewer)
         await http.client.get("/secret-id-1", headers=http.viewer)
@@ -62,6 +64,7 @@ async def test_x_met_01_requests_and_inferences_are_counted_and_tritons_own_numb
     assert seen[("tritonplane_inference_seconds_bucket", (("le", "+Inf"), *model))] == 4
     assert seen[("tritonplane_tokens_generated_total", model)] == 12
     assert seen[("tritonplane_inference_failures_total", model)] == 1
+    assert seen[("tritonplane_inference_refusals_total", model)] == 1
     assert seen[("tritonplane_inferences_in_flight", model)] == 0
     assert seen[("tritonplane_triton_state", (("state", "ready"),))] == 1
     loaded = (("model", "coder"), ("revision", "1"), ("state", "loaded"))

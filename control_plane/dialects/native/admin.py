@@ -99,6 +99,7 @@ def _models(inference: InferenceService) -> Iterator[ModelUsage]:
             model=model,
             successes=tally.successes,
             failures=tally.failures,
+            refusals=tally.refusals,
             in_flight=tally.in_flight,
             tokens=tally.tokens,
             seconds=tally.seconds.sum_s,

@@ -32,11 +32,15 @@ class CallerUsageInfo(BaseModel):
 
 
 class ModelUsage(BaseModel):
-    """`seconds` and `tokens` are those of inferences that succeeded; a token of images is a step of one of them."""
+    """`refusals` are requests in which the model found a mistake, and no failures. A token of images is a step of one.
+
+    Units: `seconds` of all inferences that succeeded.
+    """
 
     model: str
     successes: int
     failures: int
+    refusals: int
     in_flight: int
     tokens: int
     seconds: float

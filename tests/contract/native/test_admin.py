@@ -31,6 +31,7 @@ async def test_x_adm_01_usage_is_counted_by_caller_model_and_route(serve_http: S
     assert inference["reset_at"] == "2026-11-21T12:01:00.000Z"
     (coder,) = [model for model in usage["models"] if model["model"] == "coder"]
     assert (coder["successes"], coder["failures"], coder["in_flight"], coder["tokens"]) == (10, 0, 0, 30)
+    assert coder["refusals"] == 0
     assert coder["seconds"] > 0
     (route,) = [one for one in usage["routes"] if one["route"] == "/inference"]
     assert route == {

@@ -194,6 +194,17 @@ async def test_failures_and_successes_are_counted_apart() -> None:
     assert (tally.successes, tally.failures, tally.tokens, sum(tally.seconds.counts)) == (1, 1, 2, 1)
 
 
+async def test_a_request_that_the_model_refuses_is_no_failure_of_serving() -> None:
+    world = await make_world(text_revision("coder"))
+    await world.services.models.load("coder")
+    with pytest.raises(InvalidRequest):
+        await world.services.inference.generate(Generation("coder", "x" * 2000))
+
+    tally = world.services.inference.tallies["coder"]
+    assert (tally.successes, tally.failures, tally.refusals, tally.in_flight) == (0, 0, 1, 0)
+    assert world.services.inference.meter.look()[0].work.failures == 1
+
+
 async def test_an_error_names_the_model_as_its_caller_does() -> None:
     world = await make_world(text_revision("coder"))
     await world.services.models.load("coder")
