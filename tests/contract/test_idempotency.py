@@ -171,6 +171,18 @@ async def test_c_idem_01_a_key_that_is_refused_is_told_of_the_routes_quota(serve
         assert (reply.status_code, reply.headers["X-RateLimit-Limit"]) == (status, "20")
 
 
+async def test_c_rl_01_a_replay_counts_in_the_quota_as_the_request_that_it_repeats(serve_http: ServeHttp) -> None:
+    world = await two_models()
+    http = await serve_http(world, quotas=limited(world.clock))
+    replies = [await http.client.post("/models", json=LOAD, headers=keyed("a", http.admin)) for _ in range(21)]
+    assert [reply.status_code for reply in replies] == [200] * 20 + [429]
+    assert [int(reply.headers["X-RateLimit-Remaining"]) for reply in replies] == [*range(19, -1, -1), 0]
+    assert replies[-1].headers["Retry-After"] == "60"
+    world.clock.advance(60)
+    again = await http.client.post("/models", json=LOAD, headers=keyed("a", http.admin))
+    assert (again.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
+
+
 async def test_c_idem_01_the_document_says_where_it_is_taken(jobs: Served) -> None:
     document = (await jobs.client.get("/openapi.json")).json()
     taking = []

@@ -121,7 +121,8 @@ def _pages(dialects: Sequence[Dialect]) -> Iterator[tuple[str, str]]:
 
 
 def _keyed_routes(mounted: Sequence[_Mounted]) -> Iterator[KeyedRoute]:
-    yield from (KeyedRoute(place.path, pattern_of(place.path)) for place in mounted if place.route.is_idempotent)
+    keyed = [place for place in mounted if place.route.is_idempotent]
+    yield from (KeyedRoute(place.path, pattern_of(place.path), place.route.limit) for place in keyed)
 
 
 def _own_routes(config: HttpConfig, dialects: Sequence[Dialect]) -> Iterator[_Mounted]:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from control_plane.domain.access import Principal
 from control_plane.domain.errors import InvalidRequest
 from control_plane.domain.idempotency import Answer, Asked
+from control_plane.domain.limits import LimitClass
 from control_plane.edge.http.arrivals import broken_off, too_large
 from control_plane.edge.http.schemas import refusals
 from control_plane.services.idempotency import Idempotency
@@ -37,10 +38,11 @@ _PARAMETER: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class KeyedRoute:
-    """A route whose requests may carry a key. `path` is its template."""
+    """A route whose requests may carry a key. `path` is its template; `limit`: the quota that they count in."""
 
     path: str
     pattern: re.Pattern[str]
+    limit: LimitClass | None
 
 
 def keyed(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +69,7 @@ class Keyed:
         if route is not None:
             scope["route"] = route  # FastAPI, which would find it, is not asked where a key is refused or replayed
         key = _key(scope) if route is not None else None
-        if key is None:
+        if route is None or key is None:
             await self._app(scope, receive, send)
             return
         body = await self._read(receive)
@@ -79,6 +81,8 @@ class Keyed:
 
         answer, is_replay = await self._idempotency.once(_asked(scope, key, body), work)
         if is_replay:
+            if route.limit is not None:
+                scope["state"]["visit"].enter(route.limit)  # the first one was charged by its endpoint
             await _replay(answer, send)
         else:
             for message in first.messages:
