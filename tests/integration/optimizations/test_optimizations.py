@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import re
 import subprocess
 import time
@@ -21,11 +20,12 @@ from tests.integration.optimizations.conftest import TEXT, WIDE, Optimizing
 from tests.product import CONVERTER_PYTHON, ROOT
 from tests.survival.whole import dead_after_s, processes_at
 
-SEED = 4
-DEAD_WITHIN_S = 10.0  # what T-REST-22 promises; 0.1 to 2 s on two busy cores
+DEAD_WITHIN_S = 2.0  # 0.2 s on idle cores; T-REST-22 promises 10
 CANDIDATE = "int8-channels"
 FLOOR = 0.9  # of numbers drawn by chance int8 keeps 0.98
 MAKING = f"progress making {CANDIDATE}"
+# A child asks models beside the scratch Triton; and that loads the candidate before both are asked in turns.
+COMPARING, MEASURING = "progress asking the candidate", f"progress measuring {CANDIDATE} beside the baseline"
 SERVING = {"latency_p50_s", "latency_p95_s", "throughput", "size_bytes", "tokens_per_second"}
 
 
@@ -137,23 +137,15 @@ def test_the_revision_loads_and_answers_nearly_as_its_baseline(optimizing: Optim
     assert not np.array_equal(answers[0], answers[1])
 
 
-def begun_to_work(folder: Path) -> None:
-    """Until a child of a job lives."""
-    until = time.monotonic() + 30
-    while not processes_at(folder):
-        assert time.monotonic() < until, "the job did not begin"
-        time.sleep(0.02)
-
-
-def test_t_rest_22_cancelled_at_any_moment_everything_is_dead_and_gone(optimizing: Optimizing) -> None:
-    plane, chance = optimizing.plane, random.Random(SEED)
+def test_t_rest_22_cancelled_while_it_compares_or_measures_everything_is_dead_and_gone(optimizing: Optimizing) -> None:
+    plane = optimizing.plane
     before = plane.revisions(WIDE)
-    for verb, path in (("POST", "/optimize/{}/cancel"), ("DELETE", "/optimize/{}")):
+    for verb, path, moment in (("POST", "/optimize/{}/cancel", COMPARING), ("DELETE", "/optimize/{}", MEASURING)):
         job_id = optimizing.submit(WIDE, "master", recipes=[CANDIDATE], min_accuracy=FLOOR)
         folder = plane.state / "jobs" / job_id
-        begun_to_work(folder)
-        time.sleep(chance.uniform(0.0, 6.0))
+        plane.wait_for(job_id, moment)
         family, began = processes_at(folder), time.monotonic()
+        assert family
         with plane.server.client() as http:
             reply = http.request(verb, path.format(job_id))
             assert dead_after_s(began, family, folder) < DEAD_WITHIN_S
