@@ -13,11 +13,11 @@ from control_plane.cli.evidence.findings import BASELINE, Finding, bounds, ratio
 if TYPE_CHECKING:
     from tritonplane_client.optimization_schemas import Comparison, Final, Interval
 
-WIDTH = 760.0
-NAMES, VALUES = 170.0, 120.0  # room for the names on the left, for the numbers on the right
+WIDTH = 860.0
+NAMES, VALUES = 226.0, 168.0  # room for the names on the left, for the numbers on the right
 ROW, AXIS, TOP = 34.0, 34.0, 14.0
-LETTERS = 24  # of a name that fit into NAMES
-_LABEL_HEIGHT, _NAME_WIDTH = 14.0, 110.0
+LETTERS = 26  # of a name that fit into NAMES
+_LABEL_HEIGHT, _NAME_WIDTH = 14.0, 200.0
 _BEYOND = 1.8  # a sample slower than so many p95 is counted, not drawn: it would squeeze the others
 
 
@@ -40,7 +40,7 @@ def speedups(findings: Sequence[Finding], finals: Sequence[Final]) -> Markup | N
     classes = {row.name: row.class_ for row in rows}
     for final in finals:
         name = final["name"]
-        rows.append(_Row(f"{name}, again", final["comparison"]["speedup"], f"{classes.get(name, 'other')} again"))
+        rows.append(_Row(_again(name), final["comparison"]["speedup"], f"{classes.get(name, 'other')} again"))
     bottom = TOP + ROW * len(rows)
     edges = [1.0, *(edge for row in rows for edge in (row.speedup["low"], row.speedup["high"]))]
     scale = scale_over(edges, NAMES, WIDTH - VALUES)
@@ -117,7 +117,7 @@ def _interval(row: _Row, scale: Scale, y: float) -> Markup:
         *(line(end, y - 5, end, y + 5, "interval") for end in (low, high)),
         element("circle", cx=middle, cy=y, r=5.5, class_="dot"),
         label(WIDTH - VALUES + 12, y + 4, ratio(speedup["value"]), "value"),
-        label(WIDTH - VALUES + 56, y + 4, f"{speedup['low']:.2f} – {speedup['high']:.2f}", "axis"),
+        label(WIDTH - VALUES + 72, y + 4, f"{speedup['low']:.2f} – {speedup['high']:.2f}", "axis"),
         class_=row.class_,
     )
 
@@ -173,5 +173,9 @@ def _percentile(values: Sequence[float], percent: int) -> float:
     return ordered[min(len(ordered) - 1, round(percent / 100 * (len(ordered) - 1)))]
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…"
+def _again(name: str) -> str:
+    return f"{_short(name, LETTERS - len(', again'))}, again"
+
+
+def _short(name: str, letters: int = LETTERS) -> str:
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"

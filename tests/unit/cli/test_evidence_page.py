@@ -91,6 +91,22 @@ def test_the_drawings_are_well_formed_and_hold_every_sample() -> None:
             assert 0 <= float(mark.attrib["cy"]) <= height
 
 
+def test_a_long_name_and_a_large_speedup_fit_into_the_plot() -> None:
+    found, name = evidence(), "weights-q8-fine-but-output"
+    found["finals"][0]["name"] = found["result"]["chosen_recipe"] = found["candidates"][2]["name"] = name
+    found["candidates"][2]["comparison"]["speedup"] |= {"value": 100.25, "low": 88.25, "high": 121.67}
+    plot = ElementTree.fromstring(re.findall(r"<svg.*?</svg>", page(found, STATUS), re.DOTALL)[0])
+    width = float(plot.attrib["viewBox"].split()[2])
+    texts = {mark.text or "": mark.attrib for mark in plot.iter("{http://www.w3.org/2000/svg}text")}
+    names = [text for text in texts if text.startswith("weights")]
+    assert [names[0], names[1][-7:]] == [name, ", again"]
+    # Units of the drawing: a bold letter of 12.5 takes 7.9 in DejaVu Sans, the widest of the usual fonts, a digit 7.4.
+    assert float(texts[name]["x"]) >= 7.9 * len(name)
+    assert float(texts[names[1]]["x"]) >= 7.9 * len(names[1])
+    interval = texts["88.25 – 121.67"]
+    assert float(texts["100.25x"]["x"]) + 7.9 * len("100.25x") <= float(interval["x"]) <= width - 6.6 * 14
+
+
 def test_a_slow_outlier_is_counted_and_does_not_squeeze_the_plot() -> None:
     found = evidence()
     found["finals"][0]["comparison"]["latency"]["baseline"][0][0] = 5.0
