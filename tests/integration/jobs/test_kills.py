@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,27 +18,33 @@ from control_plane.gateways.clock import SystemClock
 from control_plane.gateways.state import open_database
 from control_plane.gateways.state.events import open_events
 from control_plane.gateways.state.jobs import SqlJobStore
-from tests.integration.jobs.serve_jobs import STEPS
+from tests.integration.jobs.serve_jobs import STEP_S, STEPS
 
 ATTEMPTS_MAX = 3  # the product allows more, but each death takes a test two seconds
+MODELS = list("abcdef")  # more than can be done in three short lives
+JOB_S = STEPS * STEP_S  # at least
 ENDS = {state.value for state in JobState if state.is_terminal}
 
 
-def start(state: Path, *models: str) -> subprocess.Popen[str]:
+def live(state: Path, life_s: float, *models: str, is_counted_from_work: bool = True) -> bool:
+    """One server, killed so long after it began to work, or opened its jobs; whether all was done before."""
+    begun = noted(state)
     command = [sys.executable, "-m", "tests.integration.jobs.serve_jobs", str(state), *models]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def live(state: Path, life_s: float, *models: str) -> bool:
-    """One server, killed so long after it opened its jobs; whether it ended before, because all was done."""
-    with start(state, *models) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         server.stdout.readline()
+        while is_counted_from_work and noted(state) == begun and server.poll() is None:
+            time.sleep(0.002)
         try:
             return server.wait(life_s) == 0
         except subprocess.TimeoutExpired:
             server.kill()
             return False
+
+
+def noted(state: Path) -> int:
+    notes = state / "notes.txt"
+    return notes.stat().st_size if notes.exists() else 0
 
 
 async def left(state: Path) -> tuple[list[Job], dict[str, list[str]]]:
@@ -75,14 +82,19 @@ async def test_c_persist_01_killed_at_any_moment_every_job_ends_and_no_finished_
     tmp_path: Path, at_most: int
 ) -> None:
     chance = random.Random(7)
-    is_done = live(tmp_path, chance.uniform(0.05, 0.3), "a", "b", "c")
+    is_done = live(tmp_path, chance.uniform(0.0, JOB_S / 2), *MODELS)
     kills = 1
     while not is_done:
-        is_done = live(tmp_path, chance.uniform(0.0, 1.4) if kills < at_most else 60)
+        if kills == at_most:
+            is_done = live(tmp_path, 60)
+        elif kills % 2:
+            is_done = live(tmp_path, chance.uniform(0.0, 2 * JOB_S), is_counted_from_work=False)
+        else:
+            is_done = live(tmp_path, chance.uniform(0.0, JOB_S))
         kills += 1
     jobs, told = await left(tmp_path)
     assert kills > 3
-    assert [job.model for job in jobs] == ["a", "b", "c"]
+    assert [job.model for job in jobs] == MODELS
     assert {job.state for job in jobs} == {JobState.COMPLETED}
     assert {str(job.result) for job in jobs} == {str({"total": sum(range(STEPS))})}
     assert sum(kinds.count("resumed") for kinds in told.values()) >= 1
