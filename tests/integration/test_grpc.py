@@ -113,9 +113,8 @@ async def test_t_grpc_09_a_client_that_cancels_stops_the_generation_inside_trito
         await call.read()
     call.cancel()
     async with asyncio.timeout(5):
-        while (after := counters(product))["cancelled"] == before["cancelled"]:  # noqa: ASYNC110 - another process tells
+        while (after := counters(product))["cancelled"] == before["cancelled"] or after["busy"]:  # noqa: ASYNC110 - another process tells
             await asyncio.sleep(0.05)
-    assert after["busy"] == 0
     assert 3 <= after["tokens"] - before["tokens"] < 900
 
 
