@@ -46,7 +46,7 @@ class Pipeline:
         for number, (recipe, asked) in enumerate(zip(recipes, plan, strict=True)):
             made, done = self._step(number, len(plan), recipe, asked, made, original)
             records.append(done)
-        self._report(Progressed(_STEPS_SHARE, "checking the result against its source"))
+        self._report(Progressed(_STEPS_SHARE, "checking the result"))
         checks = check(original, made, self._request)
         self._assemble(original, made)
         record: JsonObject = {"steps": records, "checks": checks, "tools": tool_versions()}
