@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.doubles.image_models import ALPHAS, write_diffusion, write_facts
+from tests.doubles.image_models import ALPHAS, TEXT_LENGTH, write_diffusion, write_facts, write_hybrid
 from triton_backends.diffusion.model_files import read_facts
 from triton_backends.diffusion.options import read_options, read_seed
 from triton_backends.diffusion.parts import Stages
@@ -115,6 +115,8 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         ({"labels": ["a", "b", "c", "d"]}, "names 4 labels, conditions.npy has 3 rows"),
         ({"null_condition_row": 3}, "null_condition_row must be a whole number from 0 to 2"),
         ({"guidance": 21}, "guidance must be a number from 0 to 20"),
+        ({"pad_token_id": "no"}, "pad_token_id must be a whole number from 0 where there is a part.text_encoder"),
+        ({"pad_token_id": 0}, "pad_token_id must be .* else null"),
         ({"text_length": 4}, "text_length must be a number where there is a part.text_encoder, else null"),
         ({"surprise": 1}, "must have exactly the keys"),
     ],
@@ -124,6 +126,15 @@ def test_a_fact_that_cannot_be_is_said_with_its_name(tmp_path: Path, change: dic
     write_facts(folder, **change)
     with pytest.raises(BrokenModel, match=said):
         read_facts(folder / "1", takes_text=False)
+
+
+@pytest.mark.parametrize("pad", [None, True, -1, "0"])
+def test_a_model_that_takes_text_names_the_token_that_fills(tmp_path: Path, pad: object) -> None:
+    folder = write_hybrid(tmp_path / "m", "unet", "encoder")
+    assert read_facts(folder / "1", takes_text=True).text_length == TEXT_LENGTH
+    write_facts(folder, labels=[], text_length=TEXT_LENGTH, pad_token_id=pad)
+    with pytest.raises(BrokenModel, match="pad_token_id must be a whole number from 0"):
+        read_facts(folder / "1", takes_text=True)
 
 
 @pytest.mark.parametrize("conditions", [np.zeros((3, 4)), np.zeros(3, np.float32), np.full((3, 4), np.nan, np.float32)])

@@ -67,6 +67,10 @@ def read_facts(directory: Path, *, takes_text: bool) -> SamplerFacts:
         raise BrokenModel(f"{FACTS} names {len(facts.labels)} labels, {CONDITIONS} has {len(conditions)} rows")
     if takes_text != (facts.text_length is not None):
         raise BrokenModel(f"{FACTS}: text_length must be a number where there is a part.text_encoder, else null")
+    if not _is_pad_token(told["pad_token_id"], takes_text=takes_text):
+        raise BrokenModel(
+            f"{FACTS}: pad_token_id must be a whole number from 0 where there is a part.text_encoder, else null"
+        )
     if takes_text and facts.labels:
         raise BrokenModel(f"{FACTS}: a model that takes text has no labels")
     return facts
@@ -115,6 +119,13 @@ def _labels(values: Any) -> tuple[str, ...]:
     if not is_list or len(set(values)) < len(values):
         raise BrokenModel(f"{FACTS}: labels must be a list of different texts, none of them empty")
     return tuple(values)
+
+
+def _is_pad_token(value: Any, *, takes_text: bool) -> bool:
+    """Nothing is filled here: it is kept for who runs the text encoder with prompts of several lengths."""
+    if not takes_text:
+        return value is None
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _guidance(value: Any) -> float:

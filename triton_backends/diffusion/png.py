@@ -1,5 +1,7 @@
 """Pixels as a PNG file: eight bits, grey or RGB, no filter. The same pixels always give the same bytes.
 
+Written here, since none of the server's packages writes images; with zlib it takes twenty lines.
+
 Source: W3C, Portable Network Graphics (PNG) Specification, Third Edition.
 """
 
