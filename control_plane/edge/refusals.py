@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from control_plane.domain.errors import DomainError, Unavailable
 
+log = logging.getLogger(__name__)
 STOPPING_RETRY_S = 5  # about as long as a restart takes
 
 
@@ -18,6 +22,23 @@ def unexpected(error: BaseException, *, debug: bool = False) -> DomainError:
     """What a caller is told of a bug: nothing, unless the operator asked for it."""
     trace = {"trace": traceback.format_exception(error)} if debug else {}
     return DomainError("internal error; the server's log has the reason under this request id", **trace)
+
+
+def fault(error: BaseException, request_id: str, *, debug: bool = False) -> DomainError:
+    """The log has all of a bug, its caller what `unexpected` says."""
+    log.error("unexpected failure", extra={"request_id": request_id}, exc_info=error)
+    return unexpected(error, debug=debug)
+
+
+@contextmanager
+def faults_told(request_id: str, *, debug: bool = False) -> Iterator[None]:
+    """Whatever is raised inside is a DomainError outside: for the edge only, which tells of it."""
+    try:
+        yield
+    except DomainError:
+        raise
+    except Exception as error:
+        raise fault(error, request_id, debug=debug) from error
 
 
 def retry_after_s(error: DomainError) -> int | None:

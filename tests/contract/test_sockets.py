@@ -16,7 +16,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from control_plane.domain.access import Claims, Principal, Role
-from control_plane.edge.http.sockets.session import QUEUE_CHARACTERS_MAX, QUEUE_MAX, Session
+from control_plane.edge.http.sockets.connection import QUEUE_CHARACTERS_MAX, QUEUE_MAX
+from control_plane.edge.http.sockets.session import Session
 from control_plane.edge.http.sockets.wire import CLOSING_S
 from control_plane.services.access import NewKey
 from tests.contract.conftest import ServeHttp, two_models

@@ -27,7 +27,8 @@ from control_plane.domain.jobs import Job
 from control_plane.domain.limits import LimitClass
 from control_plane.domain.references import parse_reference
 from control_plane.edge.http.routing import Routes
-from control_plane.edge.http.sockets.session import TRY_AGAIN_LATER, Session, open_session
+from control_plane.edge.http.sockets.connection import TRY_AGAIN_LATER
+from control_plane.edge.http.sockets.session import Session, open_session
 
 routes = Routes("WebSocket")
 UNKNOWN = 4404  # 4000 and the HTTP status that says so

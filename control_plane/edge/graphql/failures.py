@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 from graphql import GraphQLError
 
 from control_plane.domain.errors import DomainError, InvalidRequest
-from control_plane.edge.refusals import unexpected
+from control_plane.edge.refusals import fault
 
-log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 
@@ -45,5 +43,4 @@ def _said(error: GraphQLError, request_id: str, *, debug: bool) -> DomainError:
         return InvalidRequest(error.message)
     if isinstance(cause, DomainError):
         return cause
-    log.error("unexpected failure", extra={"request_id": request_id}, exc_info=cause)
-    return unexpected(cause, debug=debug)
+    return fault(cause, request_id, debug=debug)

@@ -18,6 +18,7 @@ from control_plane.domain.jobs import JobKind
 from control_plane.domain.optimization import OptimizationOptions
 from control_plane.domain.optimization_options import parse_options
 from control_plane.edge.graphql import sockets
+from control_plane.edge.http.sockets.connection import QUEUE_CHARACTERS_MAX
 from control_plane.ports import Progress
 from control_plane.services.jobs import Run
 from tests.contract.conftest import ServeHttp, two_models
@@ -26,6 +27,8 @@ from tests.contract.sockets import masked, stuck
 from tests.contract.truthgpt.graphql_client import WORDS, Socket, begun, opened
 from tests.doubles.optimizations import StubOptimizing
 from tests.doubles.quotas import limited
+from tests.doubles.repository import tensor_revision
+from tests.doubles.services import make_world
 
 PROTOCOLS = list(WORDS)
 both = pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -476,14 +479,15 @@ async def test_a_server_that_stops_lets_a_stream_finish_and_says_goodbye(serve_h
 
 @both
 async def test_only_so_many_answers_wait_for_a_client_that_does_not_read(serve_http: ServeHttp, protocol: str) -> None:
-    http = await serve_http()
+    http = await serve_http(await make_world(*[tensor_revision(f"m{number}") for number in range(20)]))
     http.server.config.ws_ping_interval = None  # its silence would end it too, later
     raw = await stuck(http, "/graphql", '{"type": "connection_init"}', f"Sec-WebSocket-Protocol: {protocol}")
-    wrong = {"query": "{ " + "x" * 60_000 + " }"}  # its refusal names the field
+    asked = {"query": "{ models { " + "x" * 60_000 + ": __typename } }"}  # the answer has that name for each model
+    assert QUEUE_CHARACTERS_MAX < 25 * 20 * 60_000
     try:
         with suppress(ConnectionError):
-            for number in range(600):
-                message = {"type": WORDS[protocol]["start"], "id": str(number), "payload": wrong}
+            for number in range(25):
+                message = {"type": WORDS[protocol]["start"], "id": str(number), "payload": asked}
                 await asyncio.to_thread(raw.sendall, masked(json.dumps(message)))
         async with asyncio.timeout(60):
             while http.server.server_state.connections:  # noqa: ASYNC110 - uvicorn does not tell

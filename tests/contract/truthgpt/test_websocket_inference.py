@@ -151,6 +151,12 @@ async def test_t_ws_06_an_unknown_model_is_an_error_and_a_close(http: Served) ->
             assert await socket.hear_close() == 4404
 
 
+async def test_t_ws_06_what_no_model_can_be_called_is_refused_however_long_it_is(http: Served) -> None:
+    async with open_socket(http, f"/ws/inference/{'x' * 300}") as socket:
+        assert await socket.hear_error() == "VALIDATION_ERROR"
+        assert await socket.hear_close() == 4404
+
+
 async def test_t_ws_08_a_server_that_stops_lets_a_run_finish_and_begins_no_other(serve_http: ServeHttp) -> None:
     http = await serve_http()
     async with open_socket(http, CODER) as socket:

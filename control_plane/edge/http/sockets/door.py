@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,10 +22,9 @@ from control_plane.edge.http.lean import API_VERSION, pattern_of
 from control_plane.edge.http.routing import DeclaredSocket
 from control_plane.edge.http.sockets.entry import FAULT, GOING_AWAY, Entry, close_socket
 from control_plane.edge.http.sockets.opened import OpenSockets
-from control_plane.edge.refusals import stopping, unexpected
+from control_plane.edge.refusals import faults_told, stopping
 from control_plane.edge.tallies import Tallies
 
-log = logging.getLogger(__name__)
 _BEARER = "bearer."
 _METHOD, _NO_ROUTE = "WEBSOCKET", "unmatched"
 _ACCEPTED = 101
@@ -68,19 +66,16 @@ class SocketDoor:
         entry = Entry(passage.websocket, is_foreign=is_foreign, subprotocol=_bearing(scope["subprotocols"]))
         scope["state"]["entry"] = entry
         try:
-            await self._enter(passage, entry, headers)
+            # A caller who leaves is no fault.
+            with faults_told(request_id, debug=self._rules.debug), suppress(WebSocketDisconnect, OSError):
+                await self._enter(passage, entry, headers)
         except DomainError as error:
             await passage.fail(error)
-        except (WebSocketDisconnect, OSError):  # the caller left
-            pass
         except asyncio.CancelledError:  # only a server that stops cancels a socket
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()
             await passage.close(GOING_AWAY, "the server is stopping")
-        except Exception as error:
-            log.error("unexpected failure", extra={"request_id": request_id}, exc_info=error)
-            await passage.fail(unexpected(error, debug=self._rules.debug))
         finally:
             entry.end()
 
