@@ -16,6 +16,7 @@ from control_plane.domain.optimization_records import Tried
 from control_plane.ports import Converter, Progress
 from control_plane.services.artifacts import artifacts_of
 from control_plane.services.grounds import SHIPPED_DATA, SOURCE, VERSION, Ground
+from control_plane.services.job_runs import to_its_end
 from control_plane.services.jobs import Run
 from control_plane.services.models import Models
 from control_plane.services.publishing import NewRevision, Publisher
@@ -62,7 +63,7 @@ class OptimizedModels:
         conversion = proof["conversion"]
         assert isinstance(conversion, dict)
         package = run.workspace / _PACKAGE
-        await asyncio.to_thread(_pack, run.workspace, ground, winner, package)
+        await to_its_end(asyncio.to_thread(_pack, run.workspace, ground, winner, package))
         wanted = NewRevision(
             run.job.model,
             package,

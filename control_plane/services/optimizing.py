@@ -255,7 +255,7 @@ class Optimizer:
             "baseline_revision": task.ground.revision,
             "options": {**asdict(task.options), "min_accuracy": verdicts.floor(task.catalog, task.options)},
         }
-        await asyncio.to_thread(write_evidence, task.workspace, evidence_of(findings, result, about))
+        await to_its_end(asyncio.to_thread(write_evidence, task.workspace, evidence_of(findings, result, about)))
         if winner is not None and number is not None:
             proof = findings.tools
             await run.step("publish", lambda: self._results.publish(run, task.ground, winner, number, proof))

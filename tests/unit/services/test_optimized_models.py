@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
+import time
+from typing import Any
+
 import pytest
 
 from control_plane.domain.errors import EngineFailed, ModelNotFound, NotFound
 from control_plane.domain.jobs import Job, JobState, JsonObject
 from control_plane.domain.optimization import Deploy, Level
-from tests.doubles.optimizing import Place, candidate, in_no_time, level, result
+from tests.doubles.optimizing import ADMIN, Place, candidate, in_no_time, level, result
 
 
 def faster(deploy: Deploy, *, loads: bool) -> tuple[Job, int]:
@@ -82,4 +88,28 @@ def test_a_model_that_is_purged_meanwhile_does_not_come_back() -> None:
     job = in_no_time(purged())
     assert job.failure is not None
     assert (job.state, job.failure.code) == (JobState.FAILED, "MODEL_NOT_FOUND")
+    assert place.repository.packages == []
+
+
+def test_cancelled_while_the_revision_is_packed_it_leaves_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(level("basic", candidate("fast")), fast=0.01)
+    is_packing, is_made, makedirs = threading.Event(), threading.Event(), os.makedirs
+
+    def slow(name: str, *given: Any, **named: Any) -> None:
+        is_packing.set()
+        time.sleep(0.3)  # so long as a cancelled job could take to be cleaned up
+        makedirs(name, *given, **named)
+        is_made.set()
+
+    async def cancelled() -> list[str]:
+        server = await place.open()
+        job = await server.submit(Level.BASIC)
+        await place.until(job, "publishing")
+        monkeypatch.setattr(os, "makedirs", slow)
+        await asyncio.to_thread(is_packing.wait)
+        await server.jobs.cancel(job.id, ADMIN)
+        await asyncio.to_thread(is_made.wait)
+        return [path.name for path in (place.workspaces.root / job.id).iterdir()]
+
+    assert "package" not in in_no_time(cancelled())
     assert place.repository.packages == []
