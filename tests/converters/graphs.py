@@ -47,6 +47,17 @@ def perceptron(folder: Path) -> Path:
     )
 
 
+def lookup(folder: Path) -> Path:
+    """Most of its weights are a table; the product behind it is small."""
+    random = np.random.default_rng(0)
+    return write_graph(
+        folder,
+        "g (int64[batch, 4] ids) => (float[batch, 4, 2] y) { e = Gather(table, ids) y = MatMul(e, w) }",
+        table=random.standard_normal((100, 8), np.float32),
+        w=random.standard_normal((8, 2), np.float32),
+    )
+
+
 def external(folder: Path, location: str) -> Path:
     """A graph that wants to read its weights from `location`."""
     folder.mkdir()

@@ -17,7 +17,7 @@ from converters.onnx_graphs.processor import saturates
 from converters.recipe import Refused
 from converters.recipes import onnx_dynamic_int8, onnx_optimize, onnx_static_int8
 from tests.converters.conversions import checks, convert, model_file
-from tests.converters.graphs import artifact, external, operators, perceptron, rows, run_recipe, write_graph
+from tests.converters.graphs import artifact, external, lookup, operators, perceptron, rows, run_recipe, write_graph
 from tests.converters.test_torch_to_onnx import IMAGE
 from tests.converters.torch_modules_to_convert import Convolutional, save_exported_encoder, save_traced, seeded
 
@@ -162,13 +162,7 @@ def test_a_text_encoder_is_calibrated_with_prose(tmp_path: Path) -> None:
 
 
 def test_a_static_int8_model_is_one_also_where_most_weights_are_a_table_that_stays(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    graph = write_graph(
-        tmp_path / "lookup",
-        "g (int64[batch, 4] ids) => (float[batch, 4, 2] y) { e = Gather(t, ids) y = MatMul(e, w) }",
-        t=random.standard_normal((100, 8), np.float32),
-        w=random.standard_normal((8, 2), np.float32),
-    )
+    graph = lookup(tmp_path / "lookup")
     ids = np.random.default_rng(3).integers(0, 100, (20, 4))
 
     converted = convert(

@@ -14,7 +14,7 @@ from converters.onnx_graphs.layers import layers_of, name_nodes
 from converters.recipe import Refused
 from converters.recipes import onnx_dynamic_int8, onnx_static_int8
 from tests.converters.conversions import convert, model_file
-from tests.converters.graphs import artifact, operators, perceptron, rows, run_recipe, write_graph
+from tests.converters.graphs import artifact, lookup, operators, perceptron, rows, run_recipe, write_graph
 from tests.converters.tiny_language_models import VOCABULARY, write_model
 
 ENCODERS = Path(__file__).parents[1] / "fixtures/tiny_text_encoders"
@@ -71,13 +71,7 @@ def test_nodes_without_a_name_of_their_own_get_one_that_is_always_the_same() -> 
 
 
 def test_only_the_operators_that_are_named_are_quantized(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    folder = write_graph(
-        tmp_path / "m",
-        "g (int64[batch, 4] ids) => (float[batch, 4, 2] y) { e = Gather(table, ids) y = MatMul(e, w) }",
-        table=random.standard_normal((100, 8), np.float32),
-        w=random.standard_normal((8, 2), np.float32),
-    )
+    folder = lookup(tmp_path / "m")
 
     def quantized(name: str, **parameters: object) -> set[str]:
         made = run_recipe(onnx_dynamic_int8.RECIPE, artifact(folder), tmp_path / name, **parameters).graph
