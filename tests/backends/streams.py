@@ -23,9 +23,9 @@ class TritonStream:
         self.client.start_stream(lambda result, error: self.arrived.put((result, error)))
         self.client.async_stream_infer(model, inputs, parameters=parameters, enable_empty_final_response=True)
 
-    def next(self) -> tuple[dict[str, list[Any]], bool]:
-        """The next response's tensors, and whether it is the last. Raises: InferenceServerException."""
-        result, error = self.arrived.get(timeout=30)
+    def next(self, timeout_s: float = 30) -> tuple[dict[str, list[Any]], bool]:
+        """The next response's tensors, and whether it is the last. Raises: InferenceServerException, queue.Empty."""
+        result, error = self.arrived.get(timeout=timeout_s)
         if error is not None:
             raise error
         response = result.get_response()

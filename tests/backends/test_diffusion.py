@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import queue
 import re
+import shutil
 import struct
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -30,9 +35,11 @@ from tests.doubles.image_models import (
     write_hybrid,
     write_unet,
 )
+from tests.triton import MODELS
 
 SHAPES, PAINTER, NARROW = "shapes", "painter", "narrow-shapes"
-UNET, ENCODER = "tiny-unet", "tiny-encoder"
+UNET, ENCODER, GATED = "tiny-unet", "tiny-encoder", "gated-unet"
+CALLS_MAX = 50 * 16  # of one drawing
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +47,11 @@ def server(triton_server: RunningTriton) -> RunningTriton:
     write_unet(triton_server.repository / UNET)
     write_encoder(triton_server.repository / ENCODER)
     write_diffusion(triton_server.repository / SHAPES, UNET)
-    write_diffusion(triton_server.repository / NARROW, UNET, threads="1", queue="1")
+    shutil.copytree(MODELS / "gated_unet", triton_server.repository / GATED)
+    os.mkfifo(triton_server.repository / GATED / "gate")
+    write_diffusion(triton_server.repository / NARROW, GATED, threads="1", queue="1")
     write_hybrid(triton_server.repository / PAINTER, UNET, ENCODER)
-    for name in (UNET, ENCODER, SHAPES, NARROW, PAINTER):
+    for name in (UNET, ENCODER, GATED, SHAPES, NARROW, PAINTER):
         triton_server.load(name)
     return triton_server
 
@@ -59,6 +68,34 @@ class Stream(TritonStream):
     def images(self, model: str, seed: int, text: bytes | None = None, **parameters: Any) -> list[bytes]:
         images: list[bytes] = self.send(model, seed, text, stream=False, **parameters).all()[-1]["images"]
         return images
+
+
+class Gate:
+    """Before the UNet of NARROW: shut, but for the calls that it is told to let through."""
+
+    def __init__(self, pipe: Path) -> None:
+        self._pipe = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+
+    def let(self, calls: int) -> None:
+        os.write(self._pipe, bytes(calls))
+
+    def shut(self) -> None:
+        with suppress(BlockingIOError):
+            while os.read(self._pipe, CALLS_MAX):
+                pass
+
+    def close(self) -> None:
+        """Let through what may still wait, so that nothing hangs when a test has failed."""
+        self.let(2 * CALLS_MAX)
+        os.close(self._pipe)
+
+
+@pytest.fixture
+def gate(server: RunningTriton) -> Iterator[Gate]:
+    gate = Gate(server.repository / GATED / "gate")
+    gate.shut()
+    yield gate
+    gate.close()
 
 
 @pytest.fixture
@@ -158,36 +195,47 @@ def test_a_request_that_cannot_be_drawn_is_refused(
         streams[0].send(model, seed, text, **parameters).all()
 
 
-def test_what_does_not_fit_the_queue_is_refused(streams: list[Stream]) -> None:
-    first = streams[0].send(NARROW, 1, num_steps=50, num_images=16)
+def test_what_does_not_fit_the_queue_is_refused(streams: list[Stream], gate: Gate) -> None:
+    first = streams[0].send(NARROW, 1, num_steps=50)
+    gate.let(1)
     first.next()
-    waiting = streams[1].send(NARROW, 2, num_steps=1)
-    with pytest.raises(InferenceServerException, match="Exceeds maximum queue size: 2 drawings"):
-        _until_refused(streams[2:])
+    # Whichever arrives first has the place in the queue.
+    others = streams[1:5]
+    for other in others:
+        other.arrived = others[0].arrived
+        other.send(NARROW, 2, num_steps=1)
+    for _ in others[1:]:
+        with pytest.raises(InferenceServerException, match="Exceeds maximum queue size: 2 drawings"):
+            others[0].next()
     first.client.stop_stream(cancel_requests=True)
-    assert waiting.all()[-1]["images"]
+    gate.let(CALLS_MAX)
+    assert others[0].all()[-1]["images"]
 
 
-def _until_refused(streams: list[Stream]) -> None:
-    """What is sent later may arrive earlier."""
-    for stream in streams:
-        stream.send(NARROW, 3, num_steps=1)
-    for stream in streams:
-        stream.next()
-
-
-def test_a_caller_who_leaves_frees_the_thread_within_a_step(server: RunningTriton, streams: list[Stream]) -> None:
+def test_a_caller_who_leaves_frees_the_thread_within_a_step(
+    server: RunningTriton, streams: list[Stream], gate: Gate
+) -> None:
     before = measured(server, NARROW)
     leaving = streams[0].send(NARROW, 1, num_steps=50, num_images=16)
+    gate.let(16)
     leaving.next()
     leaving.client.stop_stream(cancel_requests=True)
 
-    assert streams[1].images(NARROW, 2, num_steps=1)
+    assert _drawn_call_by_call(streams[1].send(NARROW, 2, num_steps=1, stream=False), gate)["images"]
 
     after = measured(server, NARROW)
     assert after["cancelled"] - before["cancelled"] == 1
     assert after["busy"] == after["waiting"] == 0
     assert after["steps"] - before["steps"] < 50 * 16 / 2
+
+
+def _drawn_call_by_call(stream: Stream, gate: Gate) -> dict[str, list[Any]]:
+    """So slowly that what is drawn before it cannot come to its end before its caller is seen to have left."""
+    for _ in range(CALLS_MAX):
+        gate.let(1)
+        with suppress(queue.Empty):
+            return stream.next(timeout_s=0.05)[0]
+    pytest.fail("it was not drawn")
 
 
 def measured(server: RunningTriton, model: str) -> dict[str, float]:
@@ -197,7 +245,7 @@ def measured(server: RunningTriton, model: str) -> dict[str, float]:
             text = page.read().decode()
         found = re.findall(rf'^diffusion_(\w+){{[^}}]*model="{model}"[^}}]*}} (\S+)$', text, re.MULTILINE)
         numbers = {name: float(value) for name, value in found}
-        if numbers.get("busy", 0) == 0:
+        if numbers.get("busy", 0) == numbers.get("waiting", 0) == 0:
             break
         time.sleep(0.02)
     return {"cancelled": 0, "busy": 0, "waiting": 0, "steps": 0} | numbers
