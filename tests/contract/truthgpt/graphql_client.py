@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 from websockets.typing import Subprotocol
@@ -20,6 +21,12 @@ WORDS = {
     "graphql-transport-ws": {"start": "subscribe", "stop": "complete", "result": "next"},
     "graphql-ws": {"start": "start", "stop": "stop", "result": "data"},
 }
+both = pytest.mark.parametrize("protocol", list(WORDS))
+RUN = "mutation($model: String!, $text: String!) { runInference(modelId: $model, inputData: $text) { output } }"
+STREAM = (
+    "subscription($text: String!, $max: Int! = 100) "
+    '{ inferenceStream(modelId: "coder", inputData: $text, maxLength: $max) }'
+)
 
 
 async def asked(http: Served, query: str, headers: dict[str, str] | None = None, **variables: Any) -> Json:
@@ -80,6 +87,13 @@ class Socket:
             found.append(message["payload"])
         return found
 
+    async def error(self) -> Json:
+        """The error that ends the operation, which is a list of them in one protocol and one in the other."""
+        message = await self.hear()
+        assert message["type"] == "error", message
+        first: Json = message["payload"] if self.protocol == "graphql-ws" else message["payload"][0]
+        return first
+
     async def closed(self) -> tuple[int | None, str | None]:
         """How the server closed it; what it still said before does not matter."""
         with suppress(ConnectionClosedError):
@@ -104,3 +118,17 @@ async def begun(http: Served, protocol: str) -> AsyncIterator[Socket]:
     async with opened(http, protocol, http.admin) as socket:
         assert await socket.begin() == {"type": "connection_ack"}
         yield socket
+
+
+async def stalled(http: Served, socket: Socket, name: str = "1") -> None:
+    """Begin a stream, and wait until it stands still after the first of its two tokens."""
+    http.world.triton.hold_at = 1
+    await socket.start(STREAM, name, text="a b")
+    await http.world.triton.holding.wait()
+
+
+def code(told: Json) -> str:
+    """Of an error over a WebSocket."""
+    assert told["extensions"]["request_id"].startswith("req_")
+    found: str = told["extensions"]["code"]
+    return found
