@@ -131,6 +131,21 @@ async def test_t_gql_10_what_fails_on_the_way_ends_with_an_error(serve_http: Ser
 
 
 @both
+async def test_a_bug_ends_its_operation_without_a_trace_and_the_connection_goes_on(
+    serve_http: ServeHttp, protocol: str
+) -> None:
+    http = await serve_http()
+    http.world.triton.fail_at = (0, KeyError("/secret/path"))  # type: ignore[assignment]
+    async with begun(http, protocol) as socket:
+        await socket.start(STREAM, text="a")
+        told = await socket.error()
+        assert code(told) == "INTERNAL_ERROR"
+        assert "/secret" not in str(told)
+        await socket.start("{ models { name } }")
+        assert len(await socket.results()) == 1
+
+
+@both
 @pytest.mark.parametrize(
     ("query", "wanted"),
     [

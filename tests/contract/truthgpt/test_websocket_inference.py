@@ -121,6 +121,17 @@ async def test_t_ws_06_a_run_that_fails_is_told_and_the_next_one_runs(serve_http
         assert (await run(socket, "d"))[-1]["text"] == "d"
 
 
+async def test_a_bug_is_told_without_a_trace_and_the_next_run_runs(serve_http: ServeHttp) -> None:
+    http = await serve_http()
+    http.world.triton.fail_at = (0, KeyError("/secret/path"))  # type: ignore[assignment]
+    async with open_socket(http, CODER) as socket:
+        told = await socket.ask("start_inference", input_data="a")
+        assert (told["type"], told["code"]) == ("error", "INTERNAL_ERROR")
+        assert "/secret" not in str(told)
+        http.world.triton.fail_at = None
+        assert (await run(socket, "d"))[-1]["text"] == "d"
+
+
 async def test_t_ws_06_what_cannot_be_generated_is_refused_in_words(serve_http: ServeHttp) -> None:
     http = await serve_http()
     async with open_socket(http, CODER) as socket:
