@@ -26,6 +26,7 @@ from control_plane.ports import Progress
 from tests.disks import small_disk
 from tests.doubles.wheels import write_wheel
 from tests.integration.converters.conftest import PINS
+from tests.survival.whole import is_alive
 
 
 def unheard(_: Progress) -> None: ...
@@ -186,7 +187,7 @@ async def test_leaving_in_the_middle_leaves_nothing(environment: MadeEnvironment
     with pytest.raises(asyncio.CancelledError):
         await making
     assert at_pip
-    assert not [process for process in at_pip if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    await asyncio.to_thread(_wait_for, lambda: not any(map(is_alive, at_pip)))
     assert folders(tmp_path / "converter") == set()
 
 
