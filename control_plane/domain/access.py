@@ -17,8 +17,10 @@ class Role(StrEnum):
     ADMIN = "admin"  # load, unload, import, keys
 
     def covers(self, needed: Role) -> bool:
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
+        return _RANKS[self] >= _RANKS[needed]
+
+
+_RANKS = {role: rank for rank, role in enumerate(Role)}  # every request is compared
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from control_plane.domain.access import Principal
 from control_plane.domain.errors import DomainError, InvalidRequest, NotFound, NotPermitted, RateLimited
@@ -58,7 +58,8 @@ class Quotas:
         """The principal; one without a credential is known by the address it comes from."""
         if not principal.is_anonymous:
             return principal
-        return replace(principal, id=f"ip:{self._addresses.of(peer, forwarded_for)}")
+        address = self._addresses.of(peer, forwarded_for)
+        return Principal(f"ip:{address}", principal.role, principal.rate_limit_policy, is_anonymous=True)
 
     def charge(self, principal: Principal, limit: LimitClass) -> Quota | None:
         """Count one request that is over at once; None where there is no limit to tell of. Raises RateLimited."""

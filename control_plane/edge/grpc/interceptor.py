@@ -83,7 +83,8 @@ class Doorkeeper(Around):
         if needed is None:
             return None
         principal = await self._access.identify(presented_in(metadata))
-        principal = self._quotas.named(principal, address_of(peer), str(metadata.get("x-forwarded-for", "")))
+        if principal.is_anonymous:
+            principal = self._quotas.named(principal, address_of(peer), str(metadata.get("x-forwarded-for", "")))
         actor.principal = principal
         if not principal.role.covers(needed) and needed is self._access.management_role:
             self._audit.refuse(actor, NotPermitted.code)

@@ -242,8 +242,8 @@ async def _send_reply(
     body, more = reply.body, [*reply.headers, *quota]
     if wants_gzip(headers.get(b"accept-encoding", b""), reply.media_type, len(body)):
         body = await compressed(body)
-        more = [*more, (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
-    more = [*more, (b"content-length", b"%d" % len(body))]
+        more += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
+    more.append((b"content-length", b"%d" % len(body)))
     await send(_start(reply.status, reply.media_type, request_id, more))
     await send({"type": "http.response.body", "body": body})
 
