@@ -16,15 +16,17 @@ from control_plane.domain.optimization_records import Tried
 from control_plane.domain.pareto import Point, pareto_front
 from control_plane.domain.statistics import quantile
 from control_plane.ports import ModelRepository, Profile, Profiler, Progress, Report, ScratchTriton
-from control_plane.services.halving import Budget, successive_halving
+from control_plane.services.halving import Budget, Halved, successive_halving
 from control_plane.services.serving_search import Limits, ServingSearch, Subject, Trial, grid_of
 from control_plane.services.trials import SEARCH_ROUNDS, Trials
 from control_plane.services.turns import Workload
 from control_plane.services.verdicts import SEARCH_NAMES
 
-SERVING = SEARCH_NAMES["serving"]
+SERVING, JOINT = SEARCH_NAMES["serving"], SEARCH_NAMES["joint"]
 _FOLDER = "serving"  # of the workspace
 _GRAPHS_MAX = 4  # the best of what was tried goes into the joint search
+_LATE = "time_budget: the time was over before its turn"
+_CUT_SHORT = "time_budget: the search was cut short; raise time_budget_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Searches:
         """The best so far under perf_analyzer's load: how many instances, rows and threads serve it best."""
         tried = replace(best, name=SERVING, level="ultimate", outcome=Outcome.SKIPPED, reason=None, comparison=None)
         if limits.is_out_of_time():
-            return Searched((replace(tried, reason="time_budget: the time was over before its turn"),), {})
+            return Searched((replace(tried, reason=_LATE),), {})
         seen: list[Trial] = []
 
         def on_trial(trial: Trial) -> None:
@@ -74,8 +76,8 @@ class Searches:
                 "no settings could be measured that keep the SLO" if limits.slo_p99_ms else "nothing could be measured"
             )
             return Searched((replace(tried, outcome=Outcome.REJECTED, reason=why),), record)
-        tried = replace(tried, settings=_said(found.best.settings))
-        return Searched((await self._measured(tried, SEARCH_ROUNDS, report),), record)
+        done = await self._measured(replace(tried, settings=_said(found.best.settings)), SEARCH_ROUNDS, report)
+        return Searched((done if found.is_whole else _cut_short(done),), record)
 
     async def joint(
         self,
@@ -101,7 +103,7 @@ class Searches:
         pareto = [asdict(point) for point in pareto_front([_point(one) for one in known])]
         rungs = [{"rounds": rung.rounds, "candidates": len(rung.values)} for rung in halved.rungs]
         record: JsonObject = {"pareto": pareto, "joint_search": {"combinations": len(combined), "rungs": rungs}}
-        return Searched(tuple(measured[one.name] for one in halved.ranking[:1]), record)
+        return Searched((_best(halved, measured),), record)
 
     async def _measured(self, tried: Tried, rounds: int, report: Report) -> Tried:
         try:
@@ -142,6 +144,21 @@ def _combined(table: Mapping[str, Any], tried: Sequence[Tried], objective: Objec
             settings={**(graph.settings or {}), **dict(zip(grid, values, strict=True))},
             comparison=None,
         )
+
+
+def _best(halved: Halved[Tried], measured: Mapping[str, Tried]) -> Tried:
+    is_whole = all(rung.is_whole for rung in halved.rungs)
+    if halved.ranking:
+        best = measured[halved.ranking[0].name]
+        return best if is_whole else _cut_short(best)
+    if is_whole:
+        return Tried(JOINT, "absolute", Outcome.REJECTED, "failed: no combination could be measured")
+    return Tried(JOINT, "absolute", Outcome.SKIPPED, _LATE)
+
+
+def _cut_short(tried: Tried) -> Tried:
+    """There may have been better ones."""
+    return replace(tried, reason=tried.reason or _CUT_SHORT)
 
 
 def _comparison(tried: Tried) -> Comparison:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,13 +42,14 @@ class RecordingRepository(InMemoryRepository):
 class InMemoryProfiler:
     """Satisfies `Profiler`. `speed`: requests a second and p99 in seconds, of settings and a concurrency.
 
-    `fail`: called before each profile, and may raise.
+    `fail`: called before each profile, and may raise. `slow_s`: how long each takes.
     """
 
     def __init__(self, repository: RecordingRepository, speed: Speed) -> None:
         self._repository, self.speed = repository, speed
         self.requests: list[ProfileRequest] = []
         self.fail: Callable[[LoadOptions, ProfileRequest], None] = lambda settings, request: None
+        self.slow_s = 0.0
 
     async def prepare(self, report: Report) -> None: ...
 
@@ -57,6 +59,7 @@ class InMemoryProfiler:
         request.folder.mkdir(parents=True, exist_ok=True)
         (request.folder / "requests.json").write_text("[]")
         self.fail(settings, request)
+        await asyncio.sleep(self.slow_s)
         rate, p99_s = self.speed(settings, request.concurrency)
         return Profile("in memory", request.concurrency, rate, p99_s / 2, p99_s / 1.1, p99_s, 100)
 

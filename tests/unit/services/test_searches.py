@@ -13,6 +13,7 @@ from control_plane.domain.optimization import Level
 from tests.doubles.optimizing import Place, candidate, in_no_time, level, recipes, result
 
 SERVING: JsonObject = {"serving": {"instance_count": [1, 2, 4], "concurrency": [1, 4]}}
+CUT_SHORT = "time_budget: the search was cut short; raise time_budget_seconds"
 JOINT: JsonObject = {"joint": {"instance_count": [1, 2], "start_rounds": 5, "keep": 0.5}}
 
 
@@ -84,6 +85,25 @@ def test_a_search_whose_time_is_over_is_skipped() -> None:
     job = optimized(place, Level.ULTIMATE, time_budget_s=130)
     assert recipes(job)["fast"][0] == "applied"
     assert recipes(job)["serving-search"] == ("skipped", "time_budget: the time was over before its turn")
+
+
+def test_a_search_that_the_time_cuts_short_says_so() -> None:
+    place = searching(Level.ULTIMATE, SERVING)
+    place.profiler.slow_s = 30.0
+    job = optimized(place, Level.ULTIMATE, time_budget_s=100)
+    assert recipes(job)["serving-search"] == ("applied", CUT_SHORT)
+    assert len(result(job)["serving_search"]) == 2
+    place = searching(Level.ABSOLUTE, JOINT)
+    place.machine.delays |= {"fast": 1.0, "fast-1": 1.0, "fast-2": 1.0, "baseline": 2.0}
+    job = optimized(place, Level.ABSOLUTE, time_budget_s=400)
+    assert recipes(job)["fast-1"] == ("applied", CUT_SHORT)
+
+
+def test_a_joint_search_whose_time_is_over_is_skipped() -> None:
+    place = searching(Level.ABSOLUTE, JOINT)
+    place.converter.slow_s = 40.0
+    job = optimized(place, Level.ABSOLUTE, time_budget_s=130)
+    assert recipes(job)["joint-search"] == ("skipped", "time_budget: the time was over before its turn")
 
 
 def test_searches_have_a_share_of_the_time_that_candidates_do_not_take() -> None:
