@@ -48,6 +48,31 @@ async def test_c_audit_01_each_request_leaves_a_line_that_says_who_and_how_it_en
     assert all(line["took_ms"] > 0 and line["request_id"] for line in lines.written)
 
 
+async def test_c_audit_01_a_stream_that_outlives_its_callers_token_still_says_whose_it_was(
+    serve_http: ServeHttp,
+) -> None:
+    lines = InMemoryLines()
+    http = await serve_http(access_log=lines)
+    http.world.triton.hold_at = 1
+    asking = asyncio.create_task(http.client.post("/inference/stream", json=ASK, headers=http.user))
+    await http.world.triton.holding.wait()
+    http.world.clock.advance(7200)
+    http.world.triton.go_on.set()
+    assert (await asking).status_code == 200
+    await until(lines, 1)
+    assert lines.written[0]["who"] == "somebody"
+
+
+async def test_c_audit_01_who_has_no_credential_is_an_address_on_every_route(serve_http: ServeHttp) -> None:
+    lines = InMemoryLines()
+    http = await serve_http(await two_models(anonymous_role=Role.USER), access_log=lines)
+    await http.client.get("/models")
+    await http.client.post("/inference", json=ASK)
+    await http.client.get("/health")
+    await until(lines, 3)
+    assert [line["who"] for line in lines.written] == ["ip:127.0.0.1", "ip:127.0.0.1", None]
+
+
 async def test_c_audit_01_neither_bodies_nor_credentials_stand_in_it(serve_http: ServeHttp) -> None:
     lines = InMemoryLines()
     http = await serve_http(access_log=lines)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.edge.access_log import Lines, Stopwatch, redacted
-from control_plane.edge.http.arrivals import credentials_of
-from control_plane.services.access import Access, raw_credential
 
 _SWITCHING_PROTOCOLS = 101
 
@@ -14,8 +12,8 @@ _SWITCHING_PROTOCOLS = 101
 class AccessLog:
     """A status of None: nothing was answered, since the caller left. Units: `took_ms` to the end of the answer."""
 
-    def __init__(self, app: ASGIApp, lines: Lines, access: Access) -> None:
-        self._app, self._lines, self._access = app, lines, access
+    def __init__(self, app: ASGIApp, lines: Lines) -> None:
+        self._app, self._lines = app, lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         watch, answered = Stopwatch(), _Answered(send)
@@ -31,7 +29,7 @@ class AccessLog:
             {
                 "at": watch.at,
                 "request_id": answered.request_id,
-                "who": self._who(scope),
+                "who": _who(scope),
                 "peer": client[0] if client else None,
                 "method": scope.get("method", "WEBSOCKET"),
                 "path": scope["path"],
@@ -41,14 +39,10 @@ class AccessLog:
             }
         )
 
-    def _who(self, scope: Scope) -> str | None:
-        """Lean routes leave no principal behind, but he was verified just now, and is remembered."""
-        state = scope.get("state", {})
-        principal = state["entry"].principal if "entry" in state else state.get("principal")
-        if principal is None:
-            raw = raw_credential(*credentials_of(dict(scope["headers"]), scope["query_string"]))
-            principal = self._access.recall(raw)
-        return None if principal is None else principal.id
+
+def _who(scope: Scope) -> str | None:
+    principal = scope.get("state", {}).get("principal")
+    return None if principal is None else principal.id
 
 
 class _Answered:

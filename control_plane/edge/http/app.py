@@ -98,7 +98,7 @@ def build_http(
     behind = Duties(once, door, tallies, rules_of_all, services.audit)
     front: ASGIApp = LeanRoutes(lean, door, tallies, Limits(config.max_body_bytes, config.debug), behind)
     front = with_cors(front, config.cors_origins)
-    return front if config.access_log is None else AccessLog(front, config.access_log, services.access)
+    return front if config.access_log is None else AccessLog(front, config.access_log)
 
 
 def _mounted_routes(dialects: Sequence[Dialect]) -> Iterator[_Mounted]:

@@ -162,6 +162,7 @@ class LeanRoutes:
             check_declared_size(headers, self._limits.max_body_bytes)
             query = scope["query_string"] if route.token_in_query else b""
             principal = visit.principal = await self._door.admit(headers, query, scope["client"])
+            scope.setdefault("state", {})["principal"] = principal
             self._door.check_open()
             call = Call(params, headers, await _read(receive, self._limits.max_body_bytes), request_id, principal)
             self._presence.enter(task, receive)
