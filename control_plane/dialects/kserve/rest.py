@@ -15,7 +15,6 @@ from control_plane.dialects.kserve.protocol import (
 )
 from control_plane.domain.access import Role
 from control_plane.domain.errors import Unsupported
-from control_plane.domain.limits import LimitClass
 from control_plane.domain.references import REFERENCE_PATTERN, REVISION_PATTERN
 from control_plane.edge.http.bodies import decode
 from control_plane.edge.http.lean import Call, LeanRoute, Operation
@@ -36,9 +35,11 @@ class Asked:
 
 
 def lean_routes(services: Services) -> Sequence[LeanRoute[Any]]:
-    answer, limit = _Inference(services.inference).answer, LimitClass.INFERENCE
-    paths = {"/v2/models/{model}/infer": "infer", "/v2/models/{model}/versions/{version}/infer": "infer_version"}
-    return [LeanRoute(path, Role.USER, parse, answer, _operation(name), limit=limit) for path, name in paths.items()]
+    answer = _Inference(services.inference).answer
+    return (
+        LeanRoute("/v2/models/{model}/infer", Role.USER, parse, answer, _operation("infer")),
+        LeanRoute("/v2/models/{model}/versions/{version}/infer", Role.USER, parse, answer, _operation("infer_version")),
+    )
 
 
 class _Inference:
