@@ -26,7 +26,7 @@ TENSORS = Workload([(pack("X", "FP32", [1], [value]),) for value in (1.0, 2.0)],
 async def scratch(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ScratchTriton]:
     state = tmp_path_factory.mktemp("measuring")
     async with LocalScratchTritons(state, None, SystemClock()).open(state / "scratch") as opened:
-        for name, sleep_ms in (("baseline", 4), ("twin", 4), ("sluggish", 12)):
+        for name, sleep_ms in (("baseline", 10), ("twin", 10), ("sluggish", 60)):
             put_sleeper(opened.repository, name, sleep_ms)
         for model in ("server_killer", "echo"):
             put_model(opened.repository, model)
@@ -51,7 +51,7 @@ async def test_a_model_beside_its_twin_is_no_faster_and_beside_a_slower_one_it_i
     slower = await bench.compare(baseline, Served("sluggish", 100), 8, lambda fraction: None)
     assert slower.speedup.high < 0.8
     assert slower.throughput_ratio.high < 0.8
-    assert slower.candidate.latency_p50_s >= 0.012
+    assert slower.candidate.latency_p50_s >= 0.06
     assert slower.candidate.pss_bytes is not None
     assert slower.candidate.pss_bytes > 2**20
 
