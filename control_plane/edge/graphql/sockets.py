@@ -13,13 +13,13 @@ from starlette.websockets import WebSocket
 
 from control_plane.domain.errors import DomainError, InvalidRequest, NotAuthenticated
 from control_plane.edge.graphql.context import Call
+from control_plane.edge.graphql.failures import Json
 from control_plane.edge.graphql.operations import Operations, Refused
 from control_plane.edge.graphql.subprotocols import (
     SUBPROTOCOLS,
     BadMessage,
     Command,
     Init,
-    Json,
     Ping,
     Start,
     Stop,

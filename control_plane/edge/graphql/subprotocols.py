@@ -11,9 +11,9 @@ from typing import Any
 
 from control_plane.domain.errors import DomainError, InvalidRequest
 from control_plane.edge.graphql.asking import Asked, asked_in, decoded
+from control_plane.edge.graphql.failures import Json
 
 ID_LENGTH_MAX = 1000  # it is in every answer
-Json = dict[str, Any]
 Message = Mapping[str, Any]
 
 

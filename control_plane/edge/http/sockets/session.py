@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Session:
-    """Made by `open_session`. `send`, `room` and `close` are those of its connection.
+    """Made by `open_session`. `room` and `close` are its connection's, and so are the bounds of `send`.
 
     Work that outlives its message is a task of the session under a name, and ends with it. When the server stops, only
     what was started `is_to_finish` may go on.
