@@ -10,9 +10,11 @@ import pytest
 
 from control_plane.domain.access import Role
 from control_plane.domain.errors import EngineFailed
+from control_plane.domain.jobs import JobKind
 from tests.contract.conftest import ServeHttp, two_models
 from tests.contract.served import Served
 from tests.contract.truthgpt.graphql_client import RUN, asked, data, error
+from tests.doubles.optimizations import StubOptimizing
 from tests.doubles.quotas import limited
 
 
@@ -202,6 +204,18 @@ async def test_c_rl_each_root_field_counts_in_the_bucket_of_its_class(serve_http
     # The same bucket as REST's.
     ask = {"model_id": "coder", "input_data": {"text": "a"}}
     assert (await http.client.post("/inference", json=ask, headers=http.user)).status_code == 429
+
+
+async def test_c_rl_02_what_was_asked_for_too_much_can_still_be_stopped(serve_http: ServeHttp) -> None:
+    world = await two_models()
+    world.services.jobs.register(JobKind.OPTIMIZE, StubOptimizing(gate=asyncio.Event()))
+    http = await serve_http(world, quotas=limited(world.clock))
+    optimize = 'mutation { optimizeModel(modelId: "adder", optimizationLevel: "basic") { optimizationId } }'
+    ids = [(await data(http, optimize))["optimizeModel"]["optimizationId"] for _ in range(5)]
+    assert (await error(http, optimize))["extensions"]["code"] == "RATE_LIMIT_EXCEEDED"
+    cancel = "mutation($id: String!) { cancelOptimization(optimizationId: $id) { status } }"
+    for optimization_id in ids:
+        assert (await data(http, cancel, id=optimization_id))["cancelOptimization"]["status"] == "cancelled"
 
 
 async def test_c_rl_asking_for_the_schema_counts_once_and_a_document_that_is_refused_does_not(
