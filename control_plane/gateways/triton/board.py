@@ -1,4 +1,4 @@
-"""The state of a Triton server, and those who wait for it to change."""
+"""The state of a Triton server, the gate that follows it, and those who wait for it to change."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from control_plane.domain.errors import TimedOut
 from control_plane.domain.triton import TritonState, TritonStatus
+from control_plane.gateways.triton.channel import Channel
 from control_plane.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -16,15 +17,22 @@ Predicate = Callable[[TritonStatus], bool]
 
 
 class StateBoard:
-    """`status` is what the server is doing now; every change wakes the waiters it satisfies."""
+    """`status` is what the server is doing now; every change wakes the waiters it satisfies.
 
-    def __init__(self, repository: str, clock: Clock) -> None:
-        self._clock = clock
+    The channel's gate is open in the states that serve, and in no other.
+    """
+
+    def __init__(self, repository: str, clock: Clock, channel: Channel) -> None:
+        self._clock, self._channel = clock, channel
         self._waiters: list[tuple[Predicate, asyncio.Future[TritonStatus]]] = []
         self.status = TritonStatus(TritonState.STOPPED, clock.now(), repository)
 
     def enter(self, state: TritonState, reason: str | None = None, *, has_ended: bool = False) -> None:
         """`has_ended`: a life is over, and the next one will be a restart."""
+        if state.serves:
+            self._channel.open_gate()
+        else:
+            self._channel.close_gate(f"Triton does not serve just now ({state.value})")
         before = self.status
         if (state, reason) == (before.state, before.reason) and not has_ended:
             return

@@ -58,7 +58,7 @@ class ExternalTriton:
         self.endpoint = endpoints[0]
         self._config = config
         self._channel = Channel()
-        self._board = StateBoard(READ_ONLY, clock)
+        self._board = StateBoard(READ_ONLY, clock, self._channel)
         self._watcher: asyncio.Task[None] | None = None
         self._marker = ""
         self.triton = TritonStub(self._channel, config.stream_idle_timeout_s)
@@ -82,18 +82,18 @@ class ExternalTriton:
     def start(self) -> None:
         install_probe(self._config)
         self._marker = mark_repository(self._config.repository)
-        self._enter(TritonState.STARTING)
+        self._board.enter(TritonState.STARTING)
         self._channel.connect(self.endpoint)
         self._watcher = asyncio.create_task(self._watch(), name="external triton")
 
     async def close(self) -> None:
-        self._enter(TritonState.DRAINING)
+        self._board.enter(TritonState.DRAINING)
         await self._channel.drained(self._config.drain_timeout_s)
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
         await self._channel.close()
-        self._enter(TritonState.STOPPED)
+        self._board.enter(TritonState.STOPPED)
 
     async def replace(self, reason: str) -> None:
         """Only its owner can restart it."""
@@ -114,7 +114,7 @@ class ExternalTriton:
                 if self._board.status.state is not TritonState.READY:
                     await self._welcome()
             except DomainError as error:
-                self._enter(TritonState.UNREACHABLE, error.message)
+                self._board.enter(TritonState.UNREACHABLE, error.message)
             except Exception:  # the end of the line, nobody awaits a watch: a fault of ours must not leave us blind
                 log.exception("the watch over the external Triton failed; it goes on")
             await asyncio.sleep(INTERVAL_S)
@@ -124,7 +124,7 @@ class ExternalTriton:
         reply = await self._channel.ask("ServerMetadata", pb.ServerMetadataRequest())
         repository = SHARED if await self._reads_ours() else READ_ONLY
         self._board.identify(reply.version, repository)
-        self._enter(TritonState.LOADING)
+        self._board.enter(TritonState.LOADING)
         if self.on_started is not None:
             try:
                 await self.on_started(frozenset())
@@ -132,7 +132,7 @@ class ExternalTriton:
                 raise
             except DomainError as error:
                 log.warning("not every model was loaded", extra={"reason": error.message})
-        self._enter(TritonState.READY)
+        self._board.enter(TritonState.READY)
 
     async def _reads_ours(self) -> bool:
         listed = {entry.directory for entry in await self.control.index()}
@@ -151,13 +151,6 @@ class ExternalTriton:
 
     def _refusal(self) -> str | None:
         return None if self._board.status.repository == SHARED else _REFUSAL
-
-    def _enter(self, state: TritonState, reason: str | None = None) -> None:
-        if state.serves:
-            self._channel.open_gate()
-        else:
-            self._channel.close_gate(f"Triton does not serve just now ({state.value})")
-        self._board.enter(state, reason)
 
 
 def mark_repository(repository: Path) -> str:

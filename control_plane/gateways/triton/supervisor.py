@@ -54,7 +54,7 @@ class Supervisor:
         self.on_started = on_started
         self._config = config
         self._channel = Channel()
-        self._board = StateBoard(MANAGED, clock)
+        self._board = StateBoard(MANAGED, clock, self._channel)
         self._ledger = LoadLedger()
         self.on_model_died: Callable[[str], None] = lambda directory: None
         self._deaths = DeathWatch(self._report_death)
@@ -119,7 +119,7 @@ class Supervisor:
         """Out of rotation, let what is in flight finish, then end the process; nothing of it is left."""
         self._is_closing = True
         if self._board.status.state.serves:
-            self._enter(TritonState.DRAINING)
+            self._board.enter(TritonState.DRAINING)
             if not await self._channel.drained(self._config.drain_timeout_s):
                 log.warning("triton stops with requests in flight", extra={"in_flight": self._channel.in_flight})
         await self._end(lambda server: server.stop(self._config.exit_timeout_s + EXIT_MARGIN_S))
@@ -131,12 +131,12 @@ class Supervisor:
 
     async def _end(self, stop: Callable[[ServerProcess], Awaitable[None]]) -> None:
         if self._server is not None:
-            self._enter(TritonState.STOPPING)
+            self._board.enter(TritonState.STOPPING)
             self._deaths.end_all()
             await stop(self._server)
         await self._end_lives()
         await self._channel.close()
-        self._enter(TritonState.STOPPED)
+        self._board.enter(TritonState.STOPPED)
 
     async def _end_lives(self) -> None:
         if self._lives is not None:
@@ -164,7 +164,7 @@ class Supervisor:
 
     async def _one_life(self) -> str:
         """From PREPARE to the end of the process; gives the reason of the end."""
-        self._enter(TritonState.PREPARE)
+        self._board.enter(TritonState.PREPARE)
         self._replaced_because = self._dead_model = None
         try:
             server = self._server = await launch(self._config)
@@ -183,13 +183,13 @@ class Supervisor:
 
     async def _work(self, server: ServerProcess) -> None:
         """All that is done with a running server; ends by an error, or when the watch has ended the server."""
-        self._enter(TritonState.STARTING)
+        self._board.enter(TritonState.STARTING)
         assert self._ports is not None
         self._channel.connect(self._ports.address)
         await self._greet(server)
         watch = asyncio.create_task(self._watch())
         try:
-            self._enter(TritonState.SELFTEST)
+            self._board.enter(TritonState.SELFTEST)
             await selftest(self._config, self.control, self._channel, server.environment)
             await self._load_desired()
             await watch
@@ -197,7 +197,7 @@ class Supervisor:
             watch.cancel()
 
     async def _load_desired(self) -> None:
-        self._enter(TritonState.LOADING)
+        self._board.enter(TritonState.LOADING)
         try:
             await self.on_started(self._ledger.quarantined)
         except DomainError as error:
@@ -243,16 +243,9 @@ class Supervisor:
 
     def _serve_as_is(self) -> None:
         if self._dead_model is None:
-            self._enter(TritonState.READY)
+            self._board.enter(TritonState.READY)
         else:
-            self._enter(TritonState.DEGRADED, self._dead_model)
-
-    def _enter(self, state: TritonState, reason: str | None = None) -> None:
-        if state.serves:
-            self._channel.open_gate()
-        else:
-            self._channel.close_gate(f"Triton does not serve just now ({state.value})")
-        self._board.enter(state, reason)
+            self._board.enter(TritonState.DEGRADED, self._dead_model)
 
     def _report_death(self, directory: str) -> None:
         if self.pid is None or self._replaced_because or not is_alive(self.pid):
@@ -265,7 +258,7 @@ class Supervisor:
     def _report_bug(self, lives: asyncio.Task[None]) -> None:
         if not lives.cancelled() and (error := lives.exception()) is not None:
             log.critical("the supervisor of Triton failed", exc_info=error)
-            self._enter(TritonState.STOPPED, "the supervisor failed; see the log")
+            self._board.enter(TritonState.STOPPED, "the supervisor failed; see the log")
 
 
 async def _end_of(server: ServerProcess, ended: asyncio.Task[int], work: asyncio.Task[None]) -> str:
