@@ -11,6 +11,7 @@ from pathlib import Path
 
 from control_plane.domain.errors import DomainError, TimedOut
 from control_plane.domain.triton import TritonState
+from control_plane.gateways.repository.layout import MANIFEST
 from control_plane.gateways.state.events import SqlEvents
 from control_plane.gateways.triton.external import ExternalTriton
 from control_plane.gateways.triton.scratch import LocalScratchTritons
@@ -55,9 +56,9 @@ def _on_started(
 
 def _on_model_died(catalog: Catalog, reconciler: Reconciler) -> Callable[[str], None]:
     def on_model_died(directory: str) -> None:
-        for status in catalog.statuses():
-            if status.revision.directory == directory:
-                reconciler.suspect(status.revision)
+        revision = catalog.by_directory(directory)
+        if revision is not None:
+            reconciler.suspect(revision)
 
     return on_model_died
 
@@ -77,7 +78,7 @@ async def _publish_shipped(models: Models, loader: Loader, catalog: Catalog) -> 
 
 
 def _is_internal(source: Path) -> bool:
-    manifest = source / "tritonplane.json"
+    manifest = source / MANIFEST
     return manifest.is_file() and json.loads(manifest.read_bytes()).get("internal") is True
 
 

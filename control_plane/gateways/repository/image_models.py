@@ -10,7 +10,7 @@ from control_plane.domain.errors import InvalidRequest
 from control_plane.domain.models import Description, ModelKind
 from control_plane.gateways.repository.layout import VERSION
 from control_plane.gateways.repository.pbtxt import ModelConfig, datatype_name
-from control_plane.gateways.repository.pipelines import TEXT_ENCODER, UNET
+from control_plane.gateways.repository.pipelines import TEXT_ENCODER, UNET, part_parameters
 from control_plane.gateways.repository.text_files import read_object
 
 BACKEND = "diffusion"
@@ -59,11 +59,11 @@ def _check_config(config: ModelConfig, *, takes_text: bool) -> None:
         told = ", ".join(f"{name} {datatype} {dims}" for name, datatype, dims in _OUTPUTS)
         raise InvalidRequest(f"a {BACKEND} model gives {told}")
     parts = {UNET, TEXT_ENCODER} if takes_text else {UNET}
-    given = {name for name in config.parameters if name.startswith("part.")}
-    if given != parts:
+    given = part_parameters(config)
+    if set(given) != parts:
         raise InvalidRequest(
             f"config.pbtxt must name {' and '.join(sorted(parts))} among its parameters, and no other part; "
-            f"it names {', '.join(sorted(given)) or 'none'}"
+            f"it names {', '.join(given) or 'none'}"
         )
 
 

@@ -30,7 +30,7 @@ def settle_parts(config: ModelConfig | None, find: PartFinder | None) -> tuple[R
     if config is None:
         return ()
     parts = []
-    for parameter in _parameters(config):
+    for parameter in part_parameters(config):
         named = public_reference(config.parameters[parameter].string_value)
         if find is None:
             raise InvalidRequest(f"config.pbtxt names {named!r} as its {parameter}, and there is no model to find here")
@@ -42,12 +42,12 @@ def settle_parts(config: ModelConfig | None, find: PartFinder | None) -> tuple[R
 
 
 def part_directories(config: ModelConfig) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(config.parameters[parameter].string_value for parameter in _parameters(config)))
+    return tuple(dict.fromkeys(config.parameters[parameter].string_value for parameter in part_parameters(config)))
 
 
 def name_publicly(config: ModelConfig) -> None:
     """Name each part by its model's public name, as another Triton has it that is given the parts too."""
-    for parameter in _parameters(config):
+    for parameter in part_parameters(config):
         directory = config.parameters[parameter].string_value
         config.parameters[parameter].string_value = parse_reference(public_reference(directory)).name
 
@@ -65,7 +65,8 @@ def with_parts(description: Description, parts: Iterable[Revision]) -> Descripti
     return replace(description, parameters=parameters, dtype=description.dtype or dtype)
 
 
-def _parameters(config: ModelConfig) -> list[str]:
+def part_parameters(config: ModelConfig) -> list[str]:
+    """The parameters that name a part, in order."""
     return sorted(name for name in config.parameters if name.startswith(_PREFIX))
 
 
