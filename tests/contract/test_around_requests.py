@@ -264,6 +264,10 @@ async def test_a_reader_who_is_slow_holds_back_the_stream_and_nobody_else(serve_
         assert (await http.client.get("/health")).status_code == 200
         tally = world.services.inference.tallies["coder"]
         assert tally.in_flight == 1
+        made = -1
+        while made < world.triton.reached:  # until it is held back
+            made = world.triton.reached
+            await asyncio.sleep(0.05)
         assert not world.triton.holding.is_set(), "what the reader does not take is not made"
     await asyncio.wait_for(world.triton.was_closed_early.wait(), 5)
     assert tally.in_flight == 0

@@ -24,6 +24,7 @@ class InMemoryTriton:
     `fail_at`: after how many tokens a stream fails, and how. `hold_at`: after how many it waits for `go_on`.
     `loads_go_on`: cleared, it holds every load and unload. `answers_fail`, `unloads_fail`: with what, if they do.
     `repeat`: how often a stream says its words. `forgets_to_finish`: whether its last token lacks the reason.
+    `reached`: which token a stream makes now, or did last.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class InMemoryTriton:
         self.unloads_fail: DomainError | None = None
         self.loads_go_on.set()
         self.repeat, self.forgets_to_finish = 1, False
+        self.reached = 0
 
     async def infer(self, inference: Inference) -> Prediction:
         self._check(inference)
@@ -124,7 +126,10 @@ class InMemoryTriton:
             self.requests.append(inference)
 
     async def _before(self, index: int) -> None:
+        self.reached = index
         self._fail(index)
+        if index % 100 == 99:  # what comes over a socket lets others go first now and then
+            await asyncio.sleep(0)
         if index == self.hold_at:
             self.holding.set()
             await self.go_on.wait()
