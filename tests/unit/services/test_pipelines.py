@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from control_plane.domain.errors import Conflict, EngineFailed
+from control_plane.domain.errors import Conflict, EngineFailed, Unavailable
 from control_plane.domain.models import HealthStatus, ModelState
 from tests.doubles.repository import diffusion_revision, hybrid_revision, tensor_revision
 from tests.doubles.services import World, make_world
@@ -212,6 +212,24 @@ async def test_a_dead_part_is_healed_and_its_pipeline_stays() -> None:
     assert (_state(world, "unet"), _state(world, "digits")) == (ModelState.LOADED, ModelState.LOADED)
     assert world.triton.unloads == [UNET]
     watch.cancel()
+
+
+@pytest.mark.parametrize("last", [UNET, "painter--r1"])
+async def test_a_triton_that_dies_while_a_pipeline_comes_back_costs_it_no_part(last: str) -> None:
+    world = await _world()
+    await world.services.models.load("painter")
+    world.triton.loaded.clear()
+    world.triton.refusals[last] = Unavailable("Triton does not answer; it may be restarting")
+
+    await world.services.inference.reconciler.reconcile()
+
+    assert _state(world, "painter") is ModelState.DEAD
+    assert _state(world, "unet") is (ModelState.DEAD if last == UNET else ModelState.LOADED)
+    assert ENCODER in world.triton.loaded
+    world.triton.refusals.clear()
+    world.triton.loaded.clear()
+    await world.services.inference.reconciler.reconcile()
+    assert {_state(world, name) for name in ("painter", "unet", "encoder")} == {ModelState.LOADED}
 
 
 async def test_a_pipeline_whose_part_is_gone_says_so() -> None:
