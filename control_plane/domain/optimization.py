@@ -140,27 +140,17 @@ class Comparison:
         return 1 - self.candidate.size_bytes / max(1, self.baseline.size_bytes)
 
 
-def gain(comparison: Comparison, objective: Objective) -> float:
+def gain(comparison: Comparison, objective: Objective) -> Interval:
     """How much better than the baseline by the objective: above 1 is better."""
     match objective:
         case Objective.LATENCY:
-            return comparison.speedup.value
+            return comparison.speedup
         case Objective.THROUGHPUT:
-            return comparison.throughput_ratio.value
+            return comparison.throughput_ratio
         case Objective.MEMORY:
             ours, theirs = comparison.candidate.pss_bytes, comparison.baseline.pss_bytes
-            return theirs / ours if ours and theirs else 1.0
-
-
-def least_gain(comparison: Comparison, objective: Objective) -> float:
-    """The lower end of the 95 % interval of `gain`; memory is read, not sampled, and has none."""
-    match objective:
-        case Objective.LATENCY:
-            return comparison.speedup.low
-        case Objective.THROUGHPUT:
-            return comparison.throughput_ratio.low
-        case Objective.MEMORY:
-            return gain(comparison, objective)
+            ratio = theirs / ours if ours and theirs else 1.0
+            return Interval(ratio, ratio, ratio, ratio)  # read, not sampled
 
 
 def pooled(comparisons: Sequence[Comparison]) -> Comparison:

@@ -95,7 +95,7 @@ class Searches:
             report(Progress(min(0.9, len(measured) / (2 * len(combined))), f"measuring {candidate.name}"))
             done = await self._measured(candidate, rounds, lambda progress: None)
             measured[candidate.name] = done
-            return None if done.comparison is None else gain(done.comparison, objective)
+            return None if done.comparison is None else gain(done.comparison, objective).value
 
         budget = Budget(int(table.get("start_rounds", 5)), SEARCH_ROUNDS * 2, float(table.get("keep", 0.5)))
         halved = await successive_halving(combined, measure, budget, is_out_of_time)
@@ -131,7 +131,7 @@ class Searches:
 def _combined(table: Mapping[str, Any], tried: Sequence[Tried], objective: Objective) -> Iterator[Tried]:
     """The best graphs, each with every combination of settings; one combination of one graph once."""
     applied = [one for one in tried if one.outcome is Outcome.APPLIED and one.comparison is not None]
-    applied.sort(key=lambda one: gain(_comparison(one), objective), reverse=True)
+    applied.sort(key=lambda one: gain(_comparison(one), objective).value, reverse=True)
     best_of_each: dict[tuple[str, ...], Tried] = {}
     for one in applied:
         best_of_each.setdefault(one.artifacts_key, one)

@@ -15,7 +15,6 @@ from control_plane.domain.optimization import (
     OptimizationOptions,
     Outcome,
     gain,
-    least_gain,
 )
 from control_plane.domain.optimization_records import Tried
 from control_plane.ports import CandidatePlan, ConverterCatalog, LevelPlan
@@ -105,17 +104,11 @@ def finalists(tried: Sequence[Tried], objective: Objective) -> list[Tried]:
 
 def stands(again: Comparison, objective: Objective) -> bool:
     """Whether a finalist is better than the baseline for certain, by the samples that were taken anew."""
-    match objective:
-        case Objective.LATENCY:
-            return again.speedup.low_999 > MARGIN
-        case Objective.THROUGHPUT:
-            return again.throughput_ratio.low_999 > MARGIN
-        case Objective.MEMORY:
-            return gain(again, objective) > MARGIN
+    return gain(again, objective).low_999 > MARGIN
 
 
 def _gain(tried: Tried, objective: Objective) -> float:
     """How much better it is at least: of many noisy figures the highest is the luckiest."""
     if tried.outcome is not Outcome.APPLIED:
         return 0.0
-    return 1.0 if tried.comparison is None or tried.name == BASELINE else least_gain(tried.comparison, objective)
+    return 1.0 if tried.comparison is None or tried.name == BASELINE else gain(tried.comparison, objective).low
