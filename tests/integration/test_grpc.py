@@ -108,7 +108,7 @@ async def test_t_grpc_09_a_client_that_cancels_stops_the_generation_inside_trito
     client: Client, product: ServerProcess
 ) -> None:
     before = counters(product)
-    call = client.stream(max_length=900, temperature=1.5)
+    call = client.stream(max_length=900)  # greedy: by chance a text may be over before it is left
     for _ in range(3):
         await call.read()
     call.cancel()
