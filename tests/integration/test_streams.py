@@ -36,10 +36,10 @@ async def test_two_clients_at_once_each_get_the_text_they_would_get_alone(produc
     assert alone[0]["text"] != alone[1]["text"]
 
 
-async def triton_says(client: httpx.AsyncClient, name: str) -> float:
-    """A number of the text model from Triton's own metrics, which /metrics shows beside ours."""
+async def triton_says(client: httpx.AsyncClient, name: str, model: str = "stdlib-coder") -> float:
+    """A number of a model from Triton's own metrics, which /metrics shows beside ours."""
     text = (await client.get("/metrics")).raise_for_status().text
-    (line,) = [line for line in text.splitlines() if line.startswith(name) and 'model="stdlib-coder' in line]
+    (line,) = [line for line in text.splitlines() if line.startswith(name) and f'model="{model}' in line]
     return float(line.rsplit(" ", 1)[1])
 
 
