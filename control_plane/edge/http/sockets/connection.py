@@ -53,7 +53,11 @@ class Connection:
         self._write_soon()
 
     async def room(self) -> None:
-        """Waits until half of the queue is free: for who can be made to wait instead of losing the client."""
+        """Waits until half of the queue is free: for who can be made to wait instead of losing the client.
+
+        What comes in a burst has its chance to be written one by one.
+        """
+        await asyncio.sleep(0)
         while not self._is_half_empty() and not self._is_closed:
             self._has_room = self._has_room or asyncio.Event()
             self._has_room.clear()
