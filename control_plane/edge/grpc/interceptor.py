@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -19,12 +18,10 @@ from control_plane.edge.grpc.call import Call, address_of, begin, presented_in, 
 from control_plane.edge.grpc.errors import STATUSES, message_of, trailers_of
 from control_plane.edge.grpc.handlers import Around, Handler, behaviour_of, rebuilt
 from control_plane.edge.quotas import Quotas, Visit
-from control_plane.edge.refusals import stopping, unexpected
+from control_plane.edge.refusals import fault, stopping
 from control_plane.services.access import Access
 from control_plane.services.audit import Actor, Audit, act
 from control_plane.services.health import HealthService
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +64,7 @@ class Doorkeeper(Around):
             except AbortError:
                 raise
             except Exception as error:
-                log.exception("a gRPC method failed", extra={"method": method, "request_id": request_id})
-                bug = unexpected(error)
+                bug = fault(error, request_id)
                 await context.abort(STATUSES[bug.code], bug.message, trailers_of(bug, request_id))
             finally:
                 visit.leave()

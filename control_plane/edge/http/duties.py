@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +21,10 @@ from control_plane.edge.http.failures import failure
 from control_plane.edge.http.lean import API_VERSION
 from control_plane.edge.http.replies import Headers, Reply, quota_headers
 from control_plane.edge.quotas import Visit
-from control_plane.edge.refusals import stopping, unexpected
+from control_plane.edge.refusals import fault, stopping
 from control_plane.edge.tallies import Tallies
 from control_plane.services.audit import Actor, Audit, act
 
-log = logging.getLogger(__name__)
 _READS = ("GET", "HEAD", "OPTIONS")
 _NO_ROUTE = "unmatched"  # the route label of what no route answers
 
@@ -78,8 +76,7 @@ class Duties:
             task.uncancel()
             await outgoing.fail(stopping(), scope["path"])
         except Exception as error:
-            log.error("unexpected failure", extra={"request_id": request_id}, exc_info=error)
-            await outgoing.fail(unexpected(error, debug=self._rules.debug), scope["path"])
+            await outgoing.fail(fault(error, request_id, debug=self._rules.debug), scope["path"])
         finally:
             visit.leave()
         self._count(scope, outgoing.status)

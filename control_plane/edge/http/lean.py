@@ -7,7 +7,6 @@ counts.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,10 +25,9 @@ from control_plane.edge.http.failures import failure
 from control_plane.edge.http.presence import Presence, Task
 from control_plane.edge.http.replies import Headers, Reply, Stream, quota_headers
 from control_plane.edge.quotas import Visit
-from control_plane.edge.refusals import stopping, unexpected
+from control_plane.edge.refusals import fault, stopping
 from control_plane.edge.tallies import Tallies, Tally
 
-log = logging.getLogger(__name__)
 API_VERSION = b"1.0.0"
 _KNOWN_PATHS_MAX, _KNOWN_PATH_LENGTH_MAX = 4096, 256  # anybody may ask for any path, of 64 KiB if he likes
 _CALLER_LEFT = 499  # nginx's word for it; it only ever shows in the counts
@@ -176,7 +174,7 @@ class LeanRoutes:
         except asyncio.CancelledError:
             raise self._cancelled(task) from None
         except Exception as error:
-            raise self._unexpected(error, request_id) from error
+            raise fault(error, request_id, debug=self._limits.debug) from error
 
     async def _send_stream(self, stream: Stream, request_id: str, more: Headers, send: Send, task: Task) -> None:
         tail = b""
@@ -189,7 +187,7 @@ class LeanRoutes:
         except asyncio.CancelledError:
             tail = stream.failed(self._cancelled(task))
         except Exception as error:  # too late for a status: the last of the stream tells of it
-            tail = stream.failed(self._unexpected(error, request_id))
+            tail = stream.failed(fault(error, request_id, debug=self._limits.debug))
         finally:
             await stream.items.aclose()
         self._presence.leave(task)
@@ -201,10 +199,6 @@ class LeanRoutes:
             raise _CallerLeft from None
         task.uncancel()
         return stopping()
-
-    def _unexpected(self, error: Exception, request_id: str) -> DomainError:
-        log.error("unexpected failure", extra={"request_id": request_id}, exc_info=error)
-        return unexpected(error, debug=self._limits.debug)
 
 
 class _CallerLeft(Exception):
