@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from control_plane.domain.access import Principal
-from control_plane.domain.errors import Conflict, InvalidRequest, Unsupported
+from control_plane.domain.errors import Conflict, DomainError, InvalidRequest, TimedOut, Unsupported
 from control_plane.domain.models import Artifact, LoadOptions, ModelRecord, Revision, RevisionStatus
 from control_plane.domain.references import STABLE
 from control_plane.ports import Clock, ModelRepository, ModelStore, TritonServer
@@ -134,7 +134,8 @@ class Models:
     async def unload(self, reference: str) -> RevisionStatus:
         """Requests in flight finish first. Unloading what is not loaded is fine.
 
-        Raises: ModelNotFound, Conflict for a part of a pipeline that is loaded.
+        Raises: ModelNotFound, Conflict for a part of a pipeline that is loaded, Unavailable: then it stays as it was;
+        TimedOut: then it goes on.
         """
         return await self._to_its_end(self._unload(reference))
 
@@ -142,8 +143,15 @@ class Models:
         async with self._locked(reference) as revision:
             self._publisher.require_own_repository("unload")
             require_unused(self._catalog, revision, "unload", only_called=True)
+            was_wanted = revision.number in self._catalog.get(revision.model).record.desired
             await self._loader.desire(revision, wanted=False)
-            return await self._loader.unload(revision)
+            try:
+                return await self._loader.unload(revision)
+            except TimedOut:
+                raise
+            except DomainError:
+                await self._loader.desire(revision, wanted=was_wanted)
+                raise
 
     async def promote(self, reference: str) -> None:
         """Make a revision what its model's bare name means; nothing is loaded or unloaded. Raises ModelNotFound."""

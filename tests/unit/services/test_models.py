@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.domain.errors import Conflict, EngineFailed, InvalidRequest, ModelNotFound, Unsupported
+from control_plane.domain.errors import (
+    Conflict,
+    DomainError,
+    EngineFailed,
+    InvalidRequest,
+    ModelNotFound,
+    TimedOut,
+    Unavailable,
+    Unsupported,
+)
 from control_plane.domain.models import LoadOptions, ModelFilter, ModelKind, ModelState
 from control_plane.domain.paging import Page
 from control_plane.services.publishing import NewRevision
@@ -54,6 +63,21 @@ async def test_an_unknown_model_is_refused_with_the_closest_name() -> None:
 
     assert refused.value.details["suggestion"] == "Use 'stdlib-coder' instead"
     assert refused.value.details["available_models"] == ["mlp", "stdlib-coder"]
+
+
+@pytest.mark.parametrize(("error", "is_wanted"), [(Unavailable("gone"), True), (TimedOut("busy", timeout_s=1), False)])
+async def test_an_unload_that_is_refused_changes_nothing_and_one_that_takes_long_goes_on(
+    error: DomainError, is_wanted: bool
+) -> None:
+    world = await make_world(text_revision("coder"))
+    await world.services.models.load("coder")
+    world.triton.unloads_fail = error
+    with pytest.raises(type(error)):
+        await world.services.models.unload("coder")
+    assert (world.services.catalog.get("coder").record.desired == {1}) is is_wanted
+    assert world.services.catalog.get("coder").stable.state is (
+        ModelState.LOADED if is_wanted else ModelState.UNLOADING
+    )
 
 
 async def test_unloading_is_idempotent_and_ends_the_desire() -> None:
