@@ -10,10 +10,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from control_plane.domain.errors import EngineFailed, TimedOut
 from control_plane.domain.jobs import JobKind, JsonObject
-from control_plane.domain.optimization import Deploy, Objective, OptimizationOptions, pooled
-from control_plane.domain.optimization_records import Tried, comparison_from_json, tried_from_json, tried_to_json
+from control_plane.domain.optimization import Deploy, OptimizationOptions
+from control_plane.domain.optimization_records import Tried, tried_from_json, tried_to_json
 from control_plane.ports import (
     Clock,
     Converter,
@@ -26,7 +25,8 @@ from control_plane.ports import (
 )
 from control_plane.services import verdicts
 from control_plane.services.catalog import Catalog
-from control_plane.services.evidence import Final, Findings, evidence_of, result_of
+from control_plane.services.evidence import Findings, evidence_of, result_of
+from control_plane.services.finals import Finals
 from control_plane.services.grounds import Ground, Grounds, ground_from_json, ground_to_json
 from control_plane.services.imports import locate
 from control_plane.services.job_logs import gather_logs
@@ -39,7 +39,7 @@ from control_plane.services.optimized_models import OptimizedModels, write_evide
 from control_plane.services.publishing import Publisher
 from control_plane.services.searches import Searches
 from control_plane.services.serving_search import Limits
-from control_plane.services.trials import FINAL_ROUNDS, Bounds, Trials
+from control_plane.services.trials import Bounds, Trials
 from control_plane.services.turns import rows_of
 from control_plane.services.verdicts import Planned
 
@@ -85,6 +85,7 @@ class _Tools:
 
     trials: Trials
     searches: Searches
+    finals: Finals
     limits: Limits
 
 
@@ -122,8 +123,9 @@ class Optimizer:
         async with self._tools(task) as tools:
             tried = await self._search(task, tools.trials)
             tried, searched = await self._searched(task, tools, tried)
-            finals = await self._finals(task, tools.trials, tried)
-        winner = next((one for one in tried for final in finals if final.stands and final.name == one.name), None)
+            finals = await tools.finals.run(run, tried, part_of(run.report, _SEARCHED, _PROVEN))
+        best = verdicts.winner(finals, options.objective)
+        winner = next((one for one in tried if best is not None and best.name == one.name), None)
         proof = await run.step("prove", lambda: self._results.prove(run, ground, winner))
         run.report(Progress(_PROVEN, "publishing"))
         findings = Findings(tried, finals, winner, self._workshop.machine, proof, searched)
@@ -146,13 +148,17 @@ class Optimizer:
         workshop, options, workspace = self._workshop, task.options, task.workspace
         data, workload = self._data(task), await self._workload(task)
         share = _CANDIDATES_SHARE if verdicts.wanted_searches(task.catalog, options) else 1.0
-        bounds = Bounds(verdicts.floor(task.catalog, options), data, self._timer(task, share))
+        floor = verdicts.floor(task.catalog, options)
+        bounds = Bounds(floor, options.objective, data, self._timer(task, share))
         limits = Limits(options.slo_p99_ms, self._timer(task, 1.0))
         converter, repository = workshop.converter, workshop.repository
         async with workshop.scratch.open(workspace / _SCRATCH) as scratch:
             bench = workshop.bench(scratch, workload)
             trials = Trials(converter, repository, scratch, bench, task.ground, workspace, bounds)
-            yield _Tools(trials, Searches(repository, workshop.profiler, scratch, trials, workload), limits)
+            searches = Searches(repository, workshop.profiler, scratch, trials, workload)
+            repeats = int(verdicts.searches(task.catalog, options).get("proof", {}).get("repeats", 1))
+            finals = Finals(trials, options.objective, repeats, limits.is_out_of_time)
+            yield _Tools(trials, searches, finals, limits)
 
     async def _workload(self, task: _Task) -> Workload:
         options, data = task.options, self._data(task)
@@ -226,22 +232,6 @@ class Optimizer:
             record |= searched["record"]
         return tried, record
 
-    async def _finals(self, task: _Task, trials: Trials, tried: Sequence[Tried]) -> list[Final]:
-        """The best few measured again, best first, until one stands."""
-        finals: list[Final] = []
-        repeats = int(verdicts.searches(task.catalog, task.options).get("proof", {}).get("repeats", 1))
-        for finalist in verdicts.finalists(tried, task.options.objective):
-            report = part_of(task.run.report, _SEARCHED, _PROVEN)
-            report(Progress(0.0, f"measuring {finalist.name} again"))
-
-            async def again(finalist: Tried = finalist, report: Any = report) -> JsonObject:
-                return await _measured_again(trials, finalist, task.options.objective, repeats, report)
-
-            finals.append(_final(await task.run.step(f"again {finalist.name}", again)))
-            if finals[-1].stands:
-                break
-        return finals
-
     async def _published(self, task: _Task, findings: Findings) -> JsonObject:
         run, winner = task.run, findings.winner
         number = None
@@ -263,25 +253,6 @@ class Optimizer:
                 deployment = await run.step("deploy", lambda: self._results.deploy(run, task.options.deploy, number))
                 return {**result, "deployment": deployment}
         return result
-
-
-async def _measured_again(
-    trials: Trials, finalist: Tried, objective: Objective, repeats: int, report: Any
-) -> JsonObject:
-    """Both are loaded anew for each repeat; the verdict is about all of their rounds together."""
-    try:
-        repeated = [await trials.again(finalist, FINAL_ROUNDS, report, renews_baseline=True) for _ in range(repeats)]
-        comparison = await asyncio.to_thread(pooled, repeated)
-    except (EngineFailed, TimedOut) as error:
-        assert finalist.comparison is not None
-        return asdict(Final(finalist.name, finalist.comparison, stands=False, reason=f"failed: {error.message}"))
-    stands = verdicts.stands(comparison, objective)
-    reason = None if stands else "on fresh samples it is not better than the baseline for certain"
-    return asdict(Final(finalist.name, comparison, stands, reason))
-
-
-def _final(fields: Mapping[str, Any]) -> Final:
-    return Final(**{**fields, "comparison": comparison_from_json(fields["comparison"])})
 
 
 async def _recorded(plan: Sequence[Planned]) -> JsonObject:

@@ -11,16 +11,17 @@ from pathlib import Path
 from control_plane.domain.errors import DomainError, EngineFailed, InvalidRequest, TimedOut, Unsupported
 from control_plane.domain.jobs import JsonObject
 from control_plane.domain.models import Description
-from control_plane.domain.optimization import BASELINE, Accuracy, Comparison, Outcome
+from control_plane.domain.optimization import BASELINE, Accuracy, Comparison, Objective, Outcome, pooled
 from control_plane.domain.optimization_records import Tried
 from control_plane.ports import CandidatePlan, Converter, ModelRepository, Progress, Report, ScratchTriton
 from control_plane.services.artifacts import artifacts_of
 from control_plane.services.grounds import VERSION, Ground, described, of_the_source
 from control_plane.services.job_runs import part_of
 from control_plane.services.measuring import Bench, Served
-from control_plane.services.verdicts import Planned
+from control_plane.services.verdicts import Planned, looks_better
 
-SEARCH_ROUNDS, FINAL_ROUNDS = 8, 30
+# What seems better, but not for certain, gets as many rounds again, until it is one or the other.
+SEARCH_ROUNDS, SEARCH_ROUNDS_MAX = 8, 32
 _CANDIDATES, _EVALUATION = "candidates", "evaluation"  # folders of the workspace
 # Shares of a trial's progress: what came before each part is done.
 _MADE, _COMPARED = 0.5, 0.7
@@ -28,9 +29,13 @@ _MADE, _COMPARED = 0.5, 0.7
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`floor`: the lowest accuracy that is accepted. `data`: a file of held-out inputs; None: the converter's own."""
+    """`floor`: the lowest accuracy that is accepted. `data`: a file of held-out inputs; None: the converter's own.
+
+    `objective`: what a candidate has to be better in.
+    """
 
     floor: float
+    objective: Objective
     data: Path | None
     is_out_of_time: Callable[[], bool]
 
@@ -101,6 +106,12 @@ class Trials:
             await to_thread(shutil.rmtree, self._scratch.repository / tried.name, ignore_errors=True)
         return tried
 
+    async def measured(self, tried: Tried, report: Report) -> Comparison:
+        """As many rounds as it takes to say whether it is better. Raises EngineFailed, TimedOut."""
+        await self._stage(tried)
+        report(Progress(_COMPARED, _measuring(tried)))
+        return await self._compared(tried, report, SEARCH_ROUNDS, SEARCH_ROUNDS_MAX)
+
     async def again(self, finalist: Tried, rounds: int, report: Report, *, renews_baseline: bool = False) -> Comparison:
         """Fresh samples of what was tried before. Raises EngineFailed, TimedOut.
 
@@ -109,7 +120,7 @@ class Trials:
         if renews_baseline:
             await self._unloaded(BASELINE)
         await self._stage(finalist)
-        return await self._compared(finalist, rounds, report)
+        return await self._compared(finalist, report, rounds, rounds)
 
     async def _tried(self, tried: Tried, candidate: CandidatePlan, best: Tried, report: Report) -> Tried:
         tried = replace(tried, settings={**(best.settings or {}), **candidate.settings})
@@ -122,10 +133,7 @@ class Trials:
         if accuracy.value < self._bounds.floor:
             reason = f"accuracy: {accuracy.metric} is {accuracy.value:.4f}, below {self._bounds.floor:g}"
             return replace(tried, outcome=Outcome.REJECTED, reason=reason)
-        await self._stage(tried)
-        report(Progress(_COMPARED, f"measuring {tried.name} beside the baseline"))
-        comparison = await self._compared(tried, SEARCH_ROUNDS, report)
-        return replace(tried, outcome=Outcome.APPLIED, comparison=comparison)
+        return replace(tried, outcome=Outcome.APPLIED, comparison=await self.measured(tried, report))
 
     async def _made(self, tried: Tried, candidate: CandidatePlan, best: Tried, report: Report) -> Tried:
         """With its files: those of the graph that it begins with, or what a conversion makes of them."""
@@ -176,18 +184,31 @@ class Trials:
             self._workspace / tried.folder, tried.name, tried.description, tried.load_options, self._scratch.repository
         )
 
-    async def _compared(self, tried: Tried, rounds: int, report: Report) -> Comparison:
-        sides = Served(BASELINE, self._baseline_bytes), Served(tried.name, tried.size_bytes)
-        doing = f"measuring {tried.name} beside the baseline"
+    async def _compared(self, tried: Tried, report: Report, rounds: int, rounds_max: int) -> Comparison:
         try:
-            comparison = await self._bench.compare(
-                *sides, rounds, lambda fraction: report(Progress(_COMPARED + (1 - _COMPARED) * fraction, doing))
-            )
+            comparison = await self._sampled(tried, report, rounds, rounds_max)
         except DomainError:
             await self._unloaded(tried.name)
             raise
         await self._unloaded(tried.name)
         return comparison
+
+    async def _sampled(self, tried: Tried, report: Report, rounds: int, rounds_max: int) -> Comparison:
+        sides = Served(BASELINE, self._baseline_bytes), Served(tried.name, tried.size_bytes)
+        doing = _measuring(tried)
+        parts: list[Comparison] = []
+        while True:
+            done, share = len(parts) * rounds / rounds_max, rounds / rounds_max
+            within = part_of(part_of(report, _COMPARED, 1), done, done + share)
+
+            def tell(fraction: float, within: Report = within) -> None:
+                within(Progress(fraction, doing))
+
+            parts.append(await self._bench.compare(*sides, rounds, tell))
+            comparison = await to_thread(pooled, parts)  # off the loop: it resamples
+            is_told = not looks_better(comparison, self._bounds.objective)
+            if is_told or len(parts) * rounds >= rounds_max or self._bounds.is_out_of_time():
+                return comparison
 
     async def _unloaded(self, directory: str) -> None:
         try:
@@ -212,6 +233,10 @@ class _Beginning:
 
 class _Inapplicable(Exception):
     """The candidate makes no sense for this model."""
+
+
+def _measuring(tried: Tried) -> str:
+    return f"measuring {tried.name} beside the baseline"
 
 
 def _delete_made(folder: Path) -> None:

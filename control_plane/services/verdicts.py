@@ -18,6 +18,7 @@ from control_plane.domain.optimization import (
 )
 from control_plane.domain.optimization_records import Tried
 from control_plane.ports import CandidatePlan, ConverterCatalog, LevelPlan
+from control_plane.services.evidence import Final
 
 # A winner is measured again; it stands where it is better by more than this, at the lower end of 99.9 %.
 MARGIN = 1.02
@@ -100,6 +101,25 @@ def finalists(tried: Sequence[Tried], objective: Objective) -> list[Tried]:
     """The best few that look better than the baseline, best first."""
     better = [one for one in tried if one.name != BASELINE and _gain(one, objective) > 1.0]
     return sorted(better, key=lambda one: _gain(one, objective), reverse=True)[:FINALISTS_MAX]
+
+
+def looks_better(comparison: Comparison, objective: Objective) -> bool:
+    """Whether it seems better than the baseline, but is not so for 95 %: more rounds would tell."""
+    found = gain(comparison, objective)
+    return found.low <= 1.0 and found.value > MARGIN
+
+
+def may_be_best(finalist: Tried, finals: Sequence[Final], objective: Objective) -> bool:
+    """Whether it may be better than what stands already, by the upper end of what the search found."""
+    assert finalist.comparison is not None
+    best = winner(finals, objective)
+    return best is None or gain(finalist.comparison, objective).high > gain(best.comparison, objective).low
+
+
+def winner(finals: Sequence[Final], objective: Objective) -> Final | None:
+    """The best of those that stand, by its lower end on fresh samples."""
+    standing = [final for final in finals if final.stands]
+    return max(standing, key=lambda final: gain(final.comparison, objective).low, default=None)
 
 
 def stands(again: Comparison, objective: Objective) -> bool:

@@ -153,6 +153,7 @@ class Place:
         machine = self.machine
         scratch.delay_s = BASELINE_S
         scratch.delays, scratch.next_delays = dict(machine.delays), dict(machine.next_delays)
+        scratch.noise = dict(machine.noise)
         scratch.pss, scratch.killers, scratch.refusals = dict(machine.pss), set(machine.killers), dict(machine.refusals)
 
 
@@ -162,6 +163,7 @@ class _Machine:
 
     delays: dict[str, float]
     next_delays: dict[str, list[float]] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
     pss: dict[str, int | None] = field(default_factory=dict)
     killers: set[str] = field(default_factory=set)
     refusals: dict[str, Any] = field(default_factory=dict)

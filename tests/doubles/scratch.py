@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,9 +20,10 @@ class InMemoryScratch:
     """Satisfies `ScratchTriton`, and the `Triton` and `TritonControl` that it has.
 
     A request takes `delay_s`, or what `delays` has for the directory, in seconds; `next_delays` what each load changes
-    that to. By directory also: `tokens` how many a text model writes at most; `pss` its memory; `refusals` what a load
-    fails with; `failures` what a request fails with, after so many that went well. A load of `killers`, or a request
-    to one that has been loaded, takes the server along; `is_lost`: it does not come back.
+    that to; `noise` is the standard deviation of its logarithm. By directory also: `tokens` how many a text model
+    writes at most; `pss` its memory; `refusals` what a load fails with; `failures` what a request fails with, after so
+    many that went well. A load of `killers`, or a request to one that has been loaded, takes the server along;
+    `is_lost`: it does not come back.
     """
 
     def __init__(self, repository: Path) -> None:
@@ -34,6 +36,8 @@ class InMemoryScratch:
         self.delay_s = 0.0
         self.delays: dict[str, float] = {}
         self.next_delays: dict[str, list[float]] = {}
+        self.noise: dict[str, float] = {}
+        self._noise = random.Random(0)
         self.tokens: dict[str, int] = {}
         self.pss: dict[str, int | None] = {}
         self.refusals: dict[str, DomainError] = {}
@@ -139,7 +143,8 @@ class InMemoryScratch:
             raise failure
         self.in_flight += 1
         try:
-            await asyncio.sleep(self.delays.get(directory, self.delay_s))
+            delay_s = self.delays.get(directory, self.delay_s)
+            await asyncio.sleep(delay_s * self._noise.lognormvariate(0.0, self.noise.get(directory, 0.0)))
         finally:
             self.in_flight -= 1
 

@@ -20,8 +20,9 @@ from control_plane.domain.tensors import text_tensor
 from control_plane.gateways.clock import SystemClock
 from control_plane.gateways.triton.scratch import LocalScratchTritons
 from control_plane.ports import ScratchTriton
+from control_plane.services.finals import ROUNDS as FINAL_ROUNDS
 from control_plane.services.measuring import Bench, Served, Workload
-from control_plane.services.trials import FINAL_ROUNDS, SEARCH_ROUNDS
+from control_plane.services.trials import SEARCH_ROUNDS
 from control_plane.services.verdicts import MARGIN
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]

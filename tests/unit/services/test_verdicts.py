@@ -19,7 +19,17 @@ from control_plane.domain.optimization import (
 from control_plane.domain.optimization_records import Tried
 from control_plane.domain.statistics import Interval, Rounds
 from control_plane.ports import CandidatePlan, ConverterCatalog, LevelPlan
-from control_plane.services.verdicts import best_of, finalists, floor, planned, stands
+from control_plane.services.evidence import Final
+from control_plane.services.verdicts import (
+    best_of,
+    finalists,
+    floor,
+    looks_better,
+    may_be_best,
+    planned,
+    stands,
+    winner,
+)
 
 SERVING = Serving(0.01, 0.012, 100.0, 8, 1000, 500)
 ONCE = Interval(1.0, 0.98, 1.02, 0.97)
@@ -127,3 +137,28 @@ def test_what_is_like_the_baseline_never_stands() -> None:
 def test_a_lucky_figure_is_not_better_than_a_sure_one() -> None:
     lucky, sure = tried("lucky", compared(3.0, doubt=1.9)), tried("sure", compared(2.0, doubt=0.1))
     assert best_of([FIRST, lucky, sure], Objective.LATENCY) is sure
+
+
+@pytest.mark.parametrize(
+    ("value", "doubt", "more"), [(1.2, 0.3, True), (1.2, 0.1, False), (1.0, 0.3, False), (0.8, 0.3, False)]
+)
+def test_what_looks_better_is_not_so_for_certain(value: float, doubt: float, more: bool) -> None:
+    assert looks_better(compared(value, doubt=doubt), Objective.LATENCY) is more
+    assert not looks_better(compared(value, doubt=doubt), Objective.MEMORY)
+
+
+def test_the_winner_is_the_best_of_those_that_stand_by_its_lower_end() -> None:
+    finals = [
+        Final("fallen", compared(3.0), stands=False),
+        Final("sure", compared(1.5, doubt=0.1), stands=True),
+        Final("vague", compared(1.6, doubt=0.3), stands=True),
+    ]
+    assert winner(finals, Objective.LATENCY) is finals[1]
+    assert winner(finals[:1], Objective.LATENCY) is None
+
+
+def test_only_what_may_be_better_than_what_stands_may_be_best() -> None:
+    standing = [Final("sure", compared(1.5, doubt=0.1), stands=True)]
+    assert may_be_best(tried("near", compared(1.3, doubt=0.2)), standing, Objective.LATENCY)
+    assert not may_be_best(tried("far", compared(1.2, doubt=0.1)), standing, Objective.LATENCY)
+    assert may_be_best(tried("far", compared(1.2, doubt=0.1)), [], Objective.LATENCY)
