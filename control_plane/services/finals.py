@@ -9,7 +9,7 @@ from typing import Any
 
 from control_plane.domain.errors import EngineFailed, TimedOut
 from control_plane.domain.jobs import JsonObject
-from control_plane.domain.optimization import Objective, pooled
+from control_plane.domain.optimization import Comparison, Objective, pooled
 from control_plane.domain.optimization_records import Tried, comparison_from_json
 from control_plane.ports import Progress, Report
 from control_plane.services import verdicts
@@ -17,7 +17,7 @@ from control_plane.services.evidence import Final
 from control_plane.services.job_runs import Run
 from control_plane.services.trials import Trials
 
-ROUNDS = 30  # of each repeat
+ROUNDS, PARTS = 10, 3  # of each repeat; most of what noise brought here is gone after the first part
 
 
 class Finals:
@@ -45,13 +45,18 @@ class Finals:
         return finals
 
     async def _again(self, finalist: Tried, report: Report) -> JsonObject:
-        """Both are loaded anew for each repeat; the verdict is about all of their rounds together."""
+        """Both are loaded anew for each repeat; the verdict is about all of their rounds together.
+
+        It is given up as soon as it looks no better, which makes no verdict kinder.
+        """
         trials, name = self._trials, finalist.name
         try:
-            repeated = [
-                await trials.again(finalist, ROUNDS, report, renews_baseline=True) for _ in range(self._repeats)
-            ]
-            comparison = await asyncio.to_thread(pooled, repeated)
+            repeated: list[Comparison] = []
+            while True:
+                repeated.append(await trials.again(finalist, ROUNDS, report, parts=PARTS, renews_baseline=True))
+                comparison = await asyncio.to_thread(pooled, repeated)
+                if len(repeated) == self._repeats or not verdicts.looks_better(comparison, self._objective):
+                    break
         except (EngineFailed, TimedOut) as error:
             assert finalist.comparison is not None
             return asdict(Final(name, finalist.comparison, stands=False, reason=f"failed: {error.message}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -77,7 +77,7 @@ class Searches:
             )
             return Searched((replace(tried, outcome=Outcome.REJECTED, reason=why),), record)
         tried = replace(tried, settings=_said(found.best.settings))
-        done = await _measured(tried, self._trials.measured(tried, report))
+        done = await self._measured(tried, SEARCH_ROUNDS, report)
         return Searched((done if found.is_whole else _cut_short(done),), record)
 
     async def joint(
@@ -94,7 +94,7 @@ class Searches:
 
         async def measure(candidate: Tried, rounds: int) -> float | None:
             report(Progress(min(0.9, len(measured) / (2 * len(combined))), f"measuring {candidate.name}"))
-            done = await _measured(candidate, self._trials.again(candidate, rounds, lambda progress: None))
+            done = await self._measured(candidate, rounds, lambda progress: None)
             measured[candidate.name] = done
             return None if done.comparison is None else gain(done.comparison, objective).value
 
@@ -105,6 +105,15 @@ class Searches:
         rungs = [{"rounds": rung.rounds, "candidates": len(rung.values)} for rung in halved.rungs]
         record: JsonObject = {"pareto": pareto, "joint_search": {"combinations": len(combined), "rungs": rungs}}
         return Searched((_best(halved, measured),), record)
+
+    async def _measured(self, tried: Tried, rounds: int, report: Report) -> Tried:
+        try:
+            comparison = await self._trials.again(tried, rounds, report)
+        except (EngineFailed, TimedOut) as error:
+            return replace(tried, outcome=Outcome.REJECTED, reason=f"failed: {error.message}")
+        except (InvalidRequest, Unsupported) as error:
+            return replace(tried, outcome=Outcome.SKIPPED, reason=f"not_applicable: {error.message}")
+        return replace(tried, outcome=Outcome.APPLIED, reason=None, comparison=comparison)
 
     def _subject(self, best: Tried, workspace: Path) -> Subject:
         assert best.folder is not None
@@ -118,16 +127,6 @@ class Searches:
             self._workload.requests,
             parameters if self._workload.is_text else (),
         )
-
-
-async def _measured(tried: Tried, comparing: Awaitable[Comparison]) -> Tried:
-    try:
-        comparison = await comparing
-    except (EngineFailed, TimedOut) as error:
-        return replace(tried, outcome=Outcome.REJECTED, reason=f"failed: {error.message}")
-    except (InvalidRequest, Unsupported) as error:
-        return replace(tried, outcome=Outcome.SKIPPED, reason=f"not_applicable: {error.message}")
-    return replace(tried, outcome=Outcome.APPLIED, reason=None, comparison=comparison)
 
 
 def _combined(table: Mapping[str, Any], tried: Sequence[Tried], objective: Objective) -> Iterator[Tried]:

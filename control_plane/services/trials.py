@@ -20,8 +20,7 @@ from control_plane.services.job_runs import part_of
 from control_plane.services.measuring import Bench, Served
 from control_plane.services.verdicts import Planned, looks_better
 
-# What seems better, but not for certain, gets as many rounds again, until it is one or the other.
-SEARCH_ROUNDS, SEARCH_ROUNDS_MAX = 8, 32
+SEARCH_ROUNDS = 8
 _CANDIDATES, _EVALUATION = "candidates", "evaluation"  # folders of the workspace
 # Shares of a trial's progress: what came before each part is done.
 _MADE, _COMPARED = 0.5, 0.7
@@ -106,21 +105,18 @@ class Trials:
             await to_thread(shutil.rmtree, self._scratch.repository / tried.name, ignore_errors=True)
         return tried
 
-    async def measured(self, tried: Tried, report: Report) -> Comparison:
-        """As many rounds as it takes to say whether it is better. Raises EngineFailed, TimedOut."""
-        await self._stage(tried)
-        report(Progress(_COMPARED, _measuring(tried)))
-        return await self._compared(tried, report, SEARCH_ROUNDS, SEARCH_ROUNDS_MAX)
-
-    async def again(self, finalist: Tried, rounds: int, report: Report, *, renews_baseline: bool = False) -> Comparison:
+    async def again(
+        self, finalist: Tried, rounds: int, report: Report, *, parts: int = 1, renews_baseline: bool = False
+    ) -> Comparison:
         """Fresh samples of what was tried before. Raises EngineFailed, TimedOut.
 
-        `renews_baseline`: it is loaded anew too. Memory grows with use, and the baseline has been asked all along.
+        `parts`: so often as many rounds, as long as it looks better. `renews_baseline`: it is loaded anew too; memory
+        grows with use, and the baseline has been asked all along.
         """
         if renews_baseline:
             await self._unloaded(BASELINE)
         await self._stage(finalist)
-        return await self._compared(finalist, report, rounds, rounds)
+        return await self._compared(finalist, report, rounds, parts)
 
     async def _tried(self, tried: Tried, candidate: CandidatePlan, best: Tried, report: Report) -> Tried:
         tried = replace(tried, settings={**(best.settings or {}), **candidate.settings})
@@ -133,7 +129,11 @@ class Trials:
         if accuracy.value < self._bounds.floor:
             reason = f"accuracy: {accuracy.metric} is {accuracy.value:.4f}, below {self._bounds.floor:g}"
             return replace(tried, outcome=Outcome.REJECTED, reason=reason)
-        return replace(tried, outcome=Outcome.APPLIED, comparison=await self.measured(tried, report))
+        await self._stage(tried)
+        report(Progress(_COMPARED, _measuring(tried)))
+        return replace(
+            tried, outcome=Outcome.APPLIED, comparison=await self._compared(tried, report, SEARCH_ROUNDS, parts=1)
+        )
 
     async def _made(self, tried: Tried, candidate: CandidatePlan, best: Tried, report: Report) -> Tried:
         """With its files: those of the graph that it begins with, or what a conversion makes of them."""
@@ -184,30 +184,27 @@ class Trials:
             self._workspace / tried.folder, tried.name, tried.description, tried.load_options, self._scratch.repository
         )
 
-    async def _compared(self, tried: Tried, report: Report, rounds: int, rounds_max: int) -> Comparison:
+    async def _compared(self, tried: Tried, report: Report, rounds: int, parts: int) -> Comparison:
         try:
-            comparison = await self._sampled(tried, report, rounds, rounds_max)
+            comparison = await self._sampled(tried, report, rounds, parts)
         except DomainError:
             await self._unloaded(tried.name)
             raise
         await self._unloaded(tried.name)
         return comparison
 
-    async def _sampled(self, tried: Tried, report: Report, rounds: int, rounds_max: int) -> Comparison:
+    async def _sampled(self, tried: Tried, report: Report, rounds: int, parts: int) -> Comparison:
         sides = Served(BASELINE, self._baseline_bytes), Served(tried.name, tried.size_bytes)
-        doing = _measuring(tried)
-        parts: list[Comparison] = []
+        measured: list[Comparison] = []
+
+        def tell(fraction: float) -> None:
+            done = (len(measured) + fraction) / parts
+            report(Progress(_COMPARED + (1 - _COMPARED) * done, _measuring(tried)))
+
         while True:
-            done, share = len(parts) * rounds / rounds_max, rounds / rounds_max
-            within = part_of(part_of(report, _COMPARED, 1), done, done + share)
-
-            def tell(fraction: float, within: Report = within) -> None:
-                within(Progress(fraction, doing))
-
-            parts.append(await self._bench.compare(*sides, rounds, tell))
-            comparison = await to_thread(pooled, parts)  # off the loop: it resamples
-            is_told = not looks_better(comparison, self._bounds.objective)
-            if is_told or len(parts) * rounds >= rounds_max or self._bounds.is_out_of_time():
+            measured.append(await self._bench.compare(*sides, rounds, tell))
+            comparison = await to_thread(pooled, measured)  # off the loop: it resamples
+            if len(measured) == parts or not looks_better(comparison, self._bounds.objective):
                 return comparison
 
     async def _unloaded(self, directory: str) -> None:

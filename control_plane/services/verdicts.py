@@ -98,15 +98,25 @@ def best_of(tried: Sequence[Tried], objective: Objective) -> Tried:
 
 
 def finalists(tried: Sequence[Tried], objective: Objective) -> list[Tried]:
-    """The best few that look better than the baseline, best first."""
-    better = [one for one in tried if one.name != BASELINE and _gain(one, objective) > 1.0]
-    return sorted(better, key=lambda one: _gain(one, objective), reverse=True)[:FINALISTS_MAX]
+    """The best few that look better than the baseline, best first: those that are so for 95 %, then the others."""
+    found = {
+        one.name: gain(one.comparison, objective)
+        for one in tried
+        if one.name != BASELINE and one.outcome is Outcome.APPLIED and one.comparison is not None
+    }
+    better = [one for one in tried if one.name in found and found[one.name].value > MARGIN]
+
+    def rank(one: Tried) -> tuple[bool, float]:
+        interval = found[one.name]
+        is_certain = interval.low > 1.0
+        return is_certain, interval.low if is_certain else interval.value
+
+    return sorted(better, key=rank, reverse=True)[:FINALISTS_MAX]
 
 
 def looks_better(comparison: Comparison, objective: Objective) -> bool:
-    """Whether it seems better than the baseline, but is not so for 95 %: more rounds would tell."""
-    found = gain(comparison, objective)
-    return found.low <= 1.0 and found.value > MARGIN
+    """Whether it seems better than the baseline, which it may be by chance."""
+    return gain(comparison, objective).value > MARGIN
 
 
 def may_be_best(finalist: Tried, finals: Sequence[Final], objective: Objective) -> bool:

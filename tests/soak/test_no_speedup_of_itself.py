@@ -20,7 +20,7 @@ from control_plane.domain.tensors import text_tensor
 from control_plane.gateways.clock import SystemClock
 from control_plane.gateways.triton.scratch import LocalScratchTritons
 from control_plane.ports import ScratchTriton
-from control_plane.services.finals import ROUNDS as FINAL_ROUNDS
+from control_plane.services.finals import PARTS, ROUNDS
 from control_plane.services.measuring import Bench, Served, Workload
 from control_plane.services.trials import SEARCH_ROUNDS
 from control_plane.services.verdicts import MARGIN
@@ -60,7 +60,7 @@ async def test_no_comparison_of_a_model_with_itself_claims_a_speedup(scratch: Sc
     claims = []
     for number in range(1, COMPARISONS + 1):
         await bench.load("twin")  # anew each time, as every candidate is: where its memory lies is chance too
-        rounds = FINAL_ROUNDS if number % 2 == 0 else SEARCH_ROUNDS
+        rounds = ROUNDS * PARTS if number % 2 == 0 else SEARCH_ROUNDS
         comparison = await bench.compare(Served("baseline", 1), Served("twin", 1), rounds, lambda fraction: None)
         await bench.unload("twin")
         log.info("%d of %d, %d rounds: %s", number, COMPARISONS, rounds, _told(comparison))

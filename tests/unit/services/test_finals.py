@@ -8,6 +8,7 @@ import pytest
 
 from control_plane.domain.jobs import Job
 from control_plane.domain.optimization import Level
+from control_plane.services.finals import PARTS, ROUNDS
 from tests.doubles.optimizing import Place, candidate, in_no_time, level, result
 
 
@@ -33,14 +34,23 @@ def lucky_and_fast(lucky_again_s: float) -> Place:
     return place
 
 
-def finals(place: Place, **options: Any) -> tuple[str, list[tuple[str, bool]]]:
-    """The chosen candidate; and who was measured again, and stands."""
-
+def optimized(place: Place, **options: Any) -> Job:
     async def one() -> Job:
         return await (await place.open()).optimized(Level.BASIC, **options)
 
-    job = in_no_time(one())
+    return in_no_time(one())
+
+
+def finals(place: Place, **options: Any) -> tuple[str, list[tuple[str, bool]]]:
+    """The chosen candidate; and who was measured again, and stands."""
+    job = optimized(place, **options)
     return result(job)["chosen_recipe"], [(one["name"], one["stands"]) for one in place.evidence(job)["finals"]]
+
+
+def rounds(place: Place) -> list[int]:
+    """In which those who were measured again were so."""
+    finals = place.evidence(optimized(place))["finals"]
+    return [len(one["comparison"]["latency"]["baseline"]) for one in finals]
 
 
 def test_the_best_on_fresh_samples_wins_and_not_the_best_of_the_search() -> None:
@@ -58,5 +68,25 @@ def test_what_cannot_be_better_than_what_stands_is_not_measured_again() -> None:
 def test_when_the_time_is_over_it_ends_with_the_first_that_stands(
     lucky_again_s: float, seen: tuple[str, list[tuple[str, bool]]]
 ) -> None:
-    """In virtual time both candidates are measured after 13 s, and the first final after 30."""
-    assert finals(lucky_and_fast(lucky_again_s), time_budget_s=20) == seen
+    """In virtual time both candidates are measured after 12 s, and the first final after 18 or 27."""
+    assert finals(lucky_and_fast(lucky_again_s), time_budget_s=15) == seen
+
+
+def test_a_finalist_is_given_up_as_soon_as_it_looks_no_better() -> None:
+    assert rounds(lucky_and_fast(0.02)) == [ROUNDS, PARTS * ROUNDS]
+
+
+@pytest.mark.parametrize(("again_s", "count"), [(0.01, 3 * PARTS * ROUNDS), (0.02, ROUNDS)])
+def test_a_repeat_follows_only_where_a_finalist_still_looks_better(again_s: float, count: int) -> None:
+    place = lucky_and_fast(again_s)
+    place.converter.levels = (level("basic", candidate("lucky"), search={"proof": {"repeats": 3}}),)
+    assert rounds(place) == [count]
+
+
+def test_what_seems_better_but_not_for_certain_may_win_on_fresh_samples() -> None:
+    place = Place(level("basic", candidate("vague")), vague=0.017)
+    place.machine.noise["vague"] = 0.25
+    job = optimized(place)
+    _, vague = place.evidence(job)["candidates"]
+    assert vague["comparison"]["speedup"]["low"] <= 1.0
+    assert result(job)["chosen_recipe"] == "vague"

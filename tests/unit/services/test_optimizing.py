@@ -71,7 +71,7 @@ def test_where_nothing_is_better_the_baseline_is_chosen_and_nothing_is_published
     assert (told["chosen_recipe"], told["optimized_revision"], told["optimized"]) == ("baseline", None, None)
     assert (told["performance_metrics"]["speedup"], told["artifacts"]) == (1.0, [])
     assert place.repository.packages == []
-    assert place.evidence(job)["finals"][0]["stands"] is False
+    assert place.evidence(job)["finals"] == []  # by half a percent: too little to be measured again
 
 
 def test_a_quantized_revision_is_compared_with_its_source_in_full_precision() -> None:

@@ -8,7 +8,6 @@ from control_plane.domain.errors import DomainError, EngineFailed, InvalidReques
 from control_plane.domain.jobs import Job, JobState
 from control_plane.domain.models import LoadOptions
 from control_plane.domain.optimization import Level, Objective
-from control_plane.services.trials import SEARCH_ROUNDS, SEARCH_ROUNDS_MAX
 from tests.doubles.optimizing import Place, candidate, in_no_time, level, recipes, result
 
 FASTEST = 0.002
@@ -161,40 +160,3 @@ def test_a_finalist_that_dies_when_it_is_measured_again_does_not_stand() -> None
     job = optimized(place)
     assert result(job)["chosen_recipe"] == "baseline"
     assert place.evidence(job)["finals"][0]["reason"] == "failed: Triton died while 'frail' was loaded"
-
-
-def rounds(place: Place, **options: object) -> int:
-    """That `odd`, a candidate, was measured in."""
-    _, odd = place.evidence(optimized(place, **options))["candidates"]
-    return len(odd["comparison"]["latency"]["baseline"])
-
-
-def odd(delay_s: float, noise: float) -> Place:
-    place = Place(level("basic", candidate("odd")), odd=delay_s)
-    place.machine.noise["odd"] = noise
-    return place
-
-
-@pytest.mark.parametrize(
-    ("delay_s", "noise", "count"),
-    [
-        (0.01, 0.1, SEARCH_ROUNDS),  # better for certain
-        (0.018, 0.5, 3 * SEARCH_ROUNDS),  # seems better, and is so for certain in the end
-        (0.019, 0.5, 2 * SEARCH_ROUNDS),  # seemed better
-        (0.0185, 0.5, SEARCH_ROUNDS_MAX),  # nobody can tell
-        (0.02, 0.0, SEARCH_ROUNDS),  # as fast as the baseline
-        (0.03, 0.5, SEARCH_ROUNDS),  # seems worse
-    ],
-)
-def test_what_seems_better_is_measured_on_until_it_is_so_for_certain_or_not(
-    delay_s: float, noise: float, count: int
-) -> None:
-    assert rounds(odd(delay_s, noise)) == count
-
-
-def test_what_seems_better_is_not_measured_on_when_the_time_is_over() -> None:
-    assert rounds(odd(0.018, 0.5), time_budget_s=6) == SEARCH_ROUNDS
-
-
-def test_what_seems_faster_is_not_measured_on_where_memory_counts() -> None:
-    assert rounds(odd(0.018, 0.5), objective=Objective.MEMORY) == SEARCH_ROUNDS

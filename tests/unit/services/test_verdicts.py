@@ -24,7 +24,6 @@ from control_plane.services.verdicts import (
     best_of,
     finalists,
     floor,
-    looks_better,
     may_be_best,
     planned,
     stands,
@@ -139,12 +138,15 @@ def test_a_lucky_figure_is_not_better_than_a_sure_one() -> None:
     assert best_of([FIRST, lucky, sure], Objective.LATENCY) is sure
 
 
-@pytest.mark.parametrize(
-    ("value", "doubt", "more"), [(1.2, 0.3, True), (1.2, 0.1, False), (1.0, 0.3, False), (0.8, 0.3, False)]
-)
-def test_what_looks_better_is_not_so_for_certain(value: float, doubt: float, more: bool) -> None:
-    assert looks_better(compared(value, doubt=doubt), Objective.LATENCY) is more
-    assert not looks_better(compared(value, doubt=doubt), Objective.MEMORY)
+def test_what_seems_better_but_not_for_certain_is_a_finalist_after_those_that_are() -> None:
+    sure, vague, vaguer = (
+        tried("sure", compared(1.2)),
+        tried("vague", compared(1.3, doubt=0.4)),
+        tried("vaguer", compared(1.1, doubt=0.2)),
+    )
+    same, worse = tried("same", compared(1.01, doubt=0.2)), tried("worse", compared(0.9, doubt=0.2))
+    assert finalists([FIRST, worse, vaguer, same, vague], Objective.LATENCY) == [vague, vaguer]
+    assert finalists([FIRST, vaguer, vague, sure, same], Objective.LATENCY) == [sure, vague, vaguer]
 
 
 def test_the_winner_is_the_best_of_those_that_stand_by_its_lower_end() -> None:
