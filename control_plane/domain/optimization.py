@@ -154,7 +154,10 @@ def gain(comparison: Comparison, objective: Objective) -> Interval:
 
 
 def pooled(comparisons: Sequence[Comparison]) -> Comparison:
-    """Several comparisons of the same two as one: figures of all rounds together; memory is what it was at the last."""
+    """Several comparisons of the same two, in equally many rounds, as one: figures of all rounds together.
+
+    Memory is what it was at the last. The intervals tell also of how much the comparisons differ.
+    """
     if len(comparisons) == 1:
         return comparisons[0]
     latency = _together([one.latency for one in comparisons])
@@ -165,8 +168,8 @@ def pooled(comparisons: Sequence[Comparison]) -> Comparison:
         _overall(last.candidate, latency.candidate, rate.candidate),
         latency=latency,
         rate=rate,
-        speedup=ratio_of_medians(latency.baseline, latency.candidate),
-        throughput_ratio=ratio_of_medians(rate.candidate, rate.baseline),
+        speedup=ratio_of_medians(latency.baseline, latency.candidate, parts=len(comparisons)),
+        throughput_ratio=ratio_of_medians(rate.candidate, rate.baseline, parts=len(comparisons)),
     )
 
 

@@ -39,23 +39,33 @@ class Interval:
     low_999: float
 
 
-def ratio_of_medians(over: Sequence[Sequence[float]], under: Sequence[Sequence[float]], seed: int = _SEED) -> Interval:
+def ratio_of_medians(
+    over: Sequence[Sequence[float]], under: Sequence[Sequence[float]], seed: int = _SEED, parts: int = 1
+) -> Interval:
     """median(over) / median(under), of rounds that belong together.
+
+    `parts`: so many equal parts of the rounds, one after the other, may each have something in common, as where in
+    memory a model lay. Where their own ratios differ by more than their rounds explain, that is the standard error.
 
     The standard error of the ratio's logarithm is bootstrapped over whole rounds, as what disturbs a round disturbs
     both sides of it; Student's t of one degree of freedom less than there are rounds makes intervals of it. The
     quantiles of the bootstrap itself are too narrow for few rounds, and have no tail of one in two thousand.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, chapters 6 and 12; on few samples, and the factor
     n / (n - 1): Hesterberg, What Teachers Should Know About the Bootstrap (2015).
-    Raises: ValueError for fewer than two rounds, rounds that are no pairs or hold nothing, or values not above zero.
+    Raises: ValueError for fewer than two rounds, rounds that are no pairs or hold nothing, values not above zero, or
+    rounds that do not make equal parts.
     """
     above, below = _table(over), _table(under)
     if above.shape[0] != below.shape[0]:
         raise ValueError("each round needs values of both sides")
+    if len(above) % parts:
+        raise ValueError(f"{len(above)} rounds do not make {parts} equal parts")
     count = len(above)
     chosen = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
     logarithms = np.log(_medians(above, chosen)) - np.log(_medians(below, chosen))
     error = float(logarithms.std()) * math.sqrt(count / (count - 1))
+    if parts > 1:
+        error = max(error, _spread(above, below, parts))
     value = float(np.median(above) / np.median(below))
     margin, margin_999 = (math.exp(error * student_t(tail, count - 1)) for tail in (_TAIL_95, _TAIL_999))
     return Interval(value, value / margin, value * margin, value / margin_999)
@@ -91,6 +101,12 @@ def _within(angle: float, freedom: int) -> float:
         term *= math.cos(angle) ** 2 * (step - 1) / step
         total += term
     return math.sin(angle) * total if is_even else 2 / math.pi * (angle + math.sin(angle) * total)
+
+
+def _spread(above: NDArray[np.float64], below: NDArray[np.float64], parts: int) -> float:
+    """The standard error of the ratio's logarithm, from nothing but one ratio of each part."""
+    each = [np.log(np.median(side.reshape(parts, -1), axis=1)) for side in (above, below)]
+    return float((each[0] - each[1]).std(ddof=1)) / math.sqrt(parts)
 
 
 def _table(rounds: Sequence[Sequence[float]]) -> NDArray[np.float64]:

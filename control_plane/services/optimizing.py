@@ -148,8 +148,7 @@ class Optimizer:
         workshop, options, workspace = self._workshop, task.options, task.workspace
         data, workload = self._data(task), await self._workload(task)
         share = _CANDIDATES_SHARE if verdicts.wanted_searches(task.catalog, options) else 1.0
-        floor = verdicts.floor(task.catalog, options)
-        bounds = Bounds(floor, options.objective, data, self._timer(task, share))
+        bounds = Bounds(verdicts.floor(task.catalog, options), data, self._timer(task, share))
         limits = Limits(options.slo_p99_ms, self._timer(task, 1.0))
         converter, repository = workshop.converter, workshop.repository
         async with workshop.scratch.open(workspace / _SCRATCH) as scratch:

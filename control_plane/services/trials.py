@@ -11,14 +11,14 @@ from pathlib import Path
 from control_plane.domain.errors import DomainError, EngineFailed, InvalidRequest, TimedOut, Unsupported
 from control_plane.domain.jobs import JsonObject
 from control_plane.domain.models import Description
-from control_plane.domain.optimization import BASELINE, Accuracy, Comparison, Objective, Outcome, pooled
+from control_plane.domain.optimization import BASELINE, Accuracy, Comparison, Outcome
 from control_plane.domain.optimization_records import Tried
 from control_plane.ports import CandidatePlan, Converter, ModelRepository, Progress, Report, ScratchTriton
 from control_plane.services.artifacts import artifacts_of
 from control_plane.services.grounds import VERSION, Ground, described, of_the_source
 from control_plane.services.job_runs import part_of
 from control_plane.services.measuring import Bench, Served
-from control_plane.services.verdicts import Planned, looks_better
+from control_plane.services.verdicts import Planned
 
 SEARCH_ROUNDS = 8
 _CANDIDATES, _EVALUATION = "candidates", "evaluation"  # folders of the workspace
@@ -28,13 +28,9 @@ _MADE, _COMPARED = 0.5, 0.7
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`floor`: the lowest accuracy that is accepted. `data`: a file of held-out inputs; None: the converter's own.
-
-    `objective`: what a candidate has to be better in.
-    """
+    """`floor`: the lowest accuracy that is accepted. `data`: a file of held-out inputs; None: the converter's own."""
 
     floor: float
-    objective: Objective
     data: Path | None
     is_out_of_time: Callable[[], bool]
 
@@ -105,18 +101,15 @@ class Trials:
             await to_thread(shutil.rmtree, self._scratch.repository / tried.name, ignore_errors=True)
         return tried
 
-    async def again(
-        self, finalist: Tried, rounds: int, report: Report, *, parts: int = 1, renews_baseline: bool = False
-    ) -> Comparison:
-        """Fresh samples of what was tried before. Raises EngineFailed, TimedOut.
+    async def again(self, finalist: Tried, rounds: int, report: Report, *, renews_baseline: bool = False) -> Comparison:
+        """Fresh samples of what was tried before, loaded anew. Raises EngineFailed, TimedOut.
 
-        `parts`: so often as many rounds, as long as it looks better. `renews_baseline`: it is loaded anew too; memory
-        grows with use, and the baseline has been asked all along.
+        `renews_baseline`: it is loaded anew too. Memory grows with use, and the baseline has been asked all along.
         """
         if renews_baseline:
             await self._unloaded(BASELINE)
         await self._stage(finalist)
-        return await self._compared(finalist, report, rounds, parts)
+        return await self._compared(finalist, rounds, report)
 
     async def _tried(self, tried: Tried, candidate: CandidatePlan, best: Tried, report: Report) -> Tried:
         tried = replace(tried, settings={**(best.settings or {}), **candidate.settings})
@@ -130,10 +123,9 @@ class Trials:
             reason = f"accuracy: {accuracy.metric} is {accuracy.value:.4f}, below {self._bounds.floor:g}"
             return replace(tried, outcome=Outcome.REJECTED, reason=reason)
         await self._stage(tried)
-        report(Progress(_COMPARED, _measuring(tried)))
-        return replace(
-            tried, outcome=Outcome.APPLIED, comparison=await self._compared(tried, report, SEARCH_ROUNDS, parts=1)
-        )
+        report(Progress(_COMPARED, f"measuring {tried.name} beside the baseline"))
+        comparison = await self._compared(tried, SEARCH_ROUNDS, report)
+        return replace(tried, outcome=Outcome.APPLIED, comparison=comparison)
 
     async def _made(self, tried: Tried, candidate: CandidatePlan, best: Tried, report: Report) -> Tried:
         """With its files: those of the graph that it begins with, or what a conversion makes of them."""
@@ -184,28 +176,18 @@ class Trials:
             self._workspace / tried.folder, tried.name, tried.description, tried.load_options, self._scratch.repository
         )
 
-    async def _compared(self, tried: Tried, report: Report, rounds: int, parts: int) -> Comparison:
+    async def _compared(self, tried: Tried, rounds: int, report: Report) -> Comparison:
+        sides = Served(BASELINE, self._baseline_bytes), Served(tried.name, tried.size_bytes)
+        doing = f"measuring {tried.name} beside the baseline"
         try:
-            comparison = await self._sampled(tried, report, rounds, parts)
+            comparison = await self._bench.compare(
+                *sides, rounds, lambda fraction: report(Progress(_COMPARED + (1 - _COMPARED) * fraction, doing))
+            )
         except DomainError:
             await self._unloaded(tried.name)
             raise
         await self._unloaded(tried.name)
         return comparison
-
-    async def _sampled(self, tried: Tried, report: Report, rounds: int, parts: int) -> Comparison:
-        sides = Served(BASELINE, self._baseline_bytes), Served(tried.name, tried.size_bytes)
-        measured: list[Comparison] = []
-
-        def tell(fraction: float) -> None:
-            done = (len(measured) + fraction) / parts
-            report(Progress(_COMPARED + (1 - _COMPARED) * done, _measuring(tried)))
-
-        while True:
-            measured.append(await self._bench.compare(*sides, rounds, tell))
-            comparison = await to_thread(pooled, measured)  # off the loop: it resamples
-            if len(measured) == parts or not looks_better(comparison, self._bounds.objective):
-                return comparison
 
     async def _unloaded(self, directory: str) -> None:
         try:
@@ -230,10 +212,6 @@ class _Beginning:
 
 class _Inapplicable(Exception):
     """The candidate makes no sense for this model."""
-
-
-def _measuring(tried: Tried) -> str:
-    return f"measuring {tried.name} beside the baseline"
 
 
 def _delete_made(folder: Path) -> None:

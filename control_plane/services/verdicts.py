@@ -119,11 +119,14 @@ def looks_better(comparison: Comparison, objective: Objective) -> bool:
     return gain(comparison, objective).value > MARGIN
 
 
-def may_be_best(finalist: Tried, finals: Sequence[Final], objective: Objective) -> bool:
-    """Whether it may be better than what stands already, by the upper end of what the search found."""
-    assert finalist.comparison is not None
+def may_be_best(finalist: Tried, finals: Sequence[Final], objective: Objective, *, is_late: bool) -> bool:
+    """Whether it may be better than what stands already, by what the search found; `is_late`: rather than not."""
     best = winner(finals, objective)
-    return best is None or gain(finalist.comparison, objective).high > gain(best.comparison, objective).low
+    if best is None:
+        return True
+    assert finalist.comparison is not None
+    found, standing = gain(finalist.comparison, objective), gain(best.comparison, objective)
+    return found.value > standing.value if is_late else found.high > standing.low
 
 
 def winner(finals: Sequence[Final], objective: Objective) -> Final | None:

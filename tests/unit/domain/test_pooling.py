@@ -42,3 +42,12 @@ def test_latencies_and_ratios_of_several_repeats_are_of_the_same_samples() -> No
 def test_one_comparison_stays_as_it_is() -> None:
     one = compared(0.2, 0.1)
     assert pooled([one]) is one
+
+
+def test_comparisons_that_differ_are_less_certain_than_their_rounds() -> None:
+    """Each of them is exact, and so is what only all rounds together would say of twice as fast, or of as fast."""
+    even, odd = pooled([compared(0.2, 0.1)] * 5), pooled([compared(0.2, one) for one in (0.1, 0.1, 0.1, 0.2, 0.2)])
+    assert (even.speedup.low, even.speedup.low_999) == (pytest.approx(2), pytest.approx(2))
+    assert odd.speedup.value == pytest.approx(2)
+    assert odd.speedup.low < 1.5
+    assert odd.throughput_ratio.low_999 < odd.throughput_ratio.low < 1.5

@@ -55,6 +55,23 @@ def test_with_the_sides_swapped_the_ratio_and_its_interval_are_turned_over() -> 
     )
 
 
+def test_parts_that_differ_widen_the_interval_and_parts_that_do_not_leave_it() -> None:
+    under = [(1.0,)] * 12
+    unlike = [(1.2,)] * 4 + [(1.5,)] * 4 + [(1.9,)] * 4
+    plain, grouped = ratio_of_medians(unlike, under), ratio_of_medians(unlike, under, parts=3)
+    assert grouped.value == plain.value
+    spread = np.log([1.2, 1.5, 1.9]).std(ddof=1) / np.sqrt(3)
+    assert grouped.low == pytest.approx(grouped.value / np.exp(spread * student_t(0.025, 11)))
+    assert grouped.low < plain.low
+    alike = [(1.2,), (1.5,), (1.9,)] * 4
+    assert ratio_of_medians(alike, under, parts=4) == ratio_of_medians(alike, under)
+
+
+def test_rounds_that_make_no_equal_parts_are_refused() -> None:
+    with pytest.raises(ValueError, match="7 rounds do not make 3 equal parts"):
+        ratio_of_medians([(1.0,)] * 7, [(1.0,)] * 7, parts=3)
+
+
 def test_the_same_values_give_the_same_interval() -> None:
     over, under = (_noisy(np.random.default_rng(seed), 8).tolist() for seed in (1, 2))
     assert ratio_of_medians(over, under) == ratio_of_medians(over, under)

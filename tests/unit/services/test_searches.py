@@ -10,6 +10,7 @@ from control_plane.domain.errors import EngineFailed, Unsupported
 from control_plane.domain.jobs import Job, JsonObject
 from control_plane.domain.models import LoadOptions
 from control_plane.domain.optimization import Level
+from control_plane.services.finals import LOADS
 from tests.doubles.optimizing import Place, candidate, in_no_time, level, recipes, result
 
 SERVING: JsonObject = {"serving": {"instance_count": [1, 2, 4], "concurrency": [1, 4]}}
@@ -146,7 +147,7 @@ def test_a_proof_measures_the_winner_again_as_often_as_the_level_says() -> None:
     place = searching(Level.PERFECT, {"proof": {"repeats": 3}})
     job = optimized(place, Level.PERFECT)
     assert result(job)["chosen_recipe"] == "fast"
-    assert place.scratches.opened[0].loads.count("fast") == 1 + 3
+    assert place.scratches.opened[0].loads.count("fast") == 1 + 3 * LOADS
     once = optimized(searching(Level.PERFECT, {"proof": {"repeats": 1}}), Level.PERFECT)
     samples = [result(one)["performance_metrics"]["samples"] for one in (job, once)]
     assert samples[0] == 3 * samples[1]

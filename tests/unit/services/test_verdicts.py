@@ -161,6 +161,13 @@ def test_the_winner_is_the_best_of_those_that_stand_by_its_lower_end() -> None:
 
 def test_only_what_may_be_better_than_what_stands_may_be_best() -> None:
     standing = [Final("sure", compared(1.5, doubt=0.1), stands=True)]
-    assert may_be_best(tried("near", compared(1.3, doubt=0.2)), standing, Objective.LATENCY)
-    assert not may_be_best(tried("far", compared(1.2, doubt=0.1)), standing, Objective.LATENCY)
-    assert may_be_best(tried("far", compared(1.2, doubt=0.1)), [], Objective.LATENCY)
+    near, far, above = compared(1.3, doubt=0.2), compared(1.2, doubt=0.1), compared(1.6, doubt=0.1)
+
+    def may(found: Comparison, finals: list[Final], *, is_late: bool = False) -> bool:
+        return may_be_best(tried("it", found), finals, Objective.LATENCY, is_late=is_late)
+
+    assert may(near, standing)
+    assert not may(near, standing, is_late=True)
+    assert may(above, standing, is_late=True)
+    assert not may(far, standing)
+    assert may(far, [], is_late=True)
