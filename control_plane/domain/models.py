@@ -153,6 +153,11 @@ class Revision:
         return text.replace(self.directory, f"{self.model}:{self.number}")
 
     @property
+    def takes_cancel(self) -> bool:
+        """Whether it streams by a backend of ours, which ends an answer when another request says so."""
+        return self.backend in ("text_generation", "diffusion")
+
+    @property
     def takes_prompt(self) -> bool:
         """Whether it has a text input."""
         return any(spec.name == "text_input" for spec in self.signature.inputs)

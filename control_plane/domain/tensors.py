@@ -34,7 +34,10 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """One request for a model directory in Triton. `outputs` empty means all of them."""
+    """One request for a model directory in Triton. `outputs` empty means all of them.
+
+    `takes_cancel`: the model ends an answer when another request says so, and the call need not be cancelled.
+    """
 
     directory: str
     inputs: tuple[Tensor, ...]
@@ -42,6 +45,7 @@ class Inference:
     outputs: tuple[str, ...] = ()
     parameters: tuple[tuple[str, Parameter], ...] = ()
     request_id: str = ""
+    takes_cancel: bool = False
 
 
 @dataclass(frozen=True, slots=True)

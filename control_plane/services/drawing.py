@@ -113,6 +113,7 @@ def _inference(revision: Revision, drawing: Drawing) -> Inference:
         DRAWING_TIMEOUT_S,
         parameters=tuple(parameters),
         request_id=drawing.request_id,
+        takes_cancel=revision.takes_cancel,
     )
 
 

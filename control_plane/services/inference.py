@@ -140,6 +140,7 @@ def _text_inference(revision: Revision, generation: Generation, *, stream: bool)
         parameters=(*_sampling_parameters(generation.sampling), ("stream", stream)),
         outputs=_TEXT_OUTPUTS,
         request_id=generation.request_id,
+        takes_cancel=revision.takes_cancel,
     )
 
 

@@ -14,13 +14,17 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 @dataclass
 class TritonStream:
-    """One gRPC stream with one request on it."""
+    """One gRPC stream, as a rule with one request on it."""
 
     client: InferenceServerClient
     arrived: queue.Queue[tuple[Any, Any]] = field(default_factory=queue.Queue)
 
     def ask(self, model: str, inputs: Sequence[InferInput], parameters: dict[str, Any]) -> None:
         self.client.start_stream(lambda result, error: self.arrived.put((result, error)))
+        self.ask_more(model, inputs, parameters)
+
+    def ask_more(self, model: str, inputs: Sequence[InferInput], parameters: dict[str, Any]) -> None:
+        """Of the same stream."""
         self.client.async_stream_infer(model, inputs, parameters=parameters, enable_empty_final_response=True)
 
     def next(self, timeout_s: float = 30) -> tuple[dict[str, list[Any]], bool]:

@@ -60,14 +60,22 @@ class Stream(TritonStream):
     """With one drawing on it."""
 
     def send(self, model: str, seed: int, text: bytes | None = None, **parameters: Any) -> Stream:
-        given = InferInput("seed", [1], "INT64")
-        given.set_data_from_numpy(np.array([seed], np.int64))
+        given = _seed(seed)
         self.ask(model, [given] if text is None else [given, text_tensor(text)], parameters)
         return self
+
+    def cancel(self, model: str, cancel_id: str) -> None:
+        self.ask_more(model, [_seed(0)], {"cancel": cancel_id})
 
     def images(self, model: str, seed: int, text: bytes | None = None, **parameters: Any) -> list[bytes]:
         images: list[bytes] = self.send(model, seed, text, stream=False, **parameters).all()[-1]["images"]
         return images
+
+
+def _seed(seed: int) -> InferInput:
+    given = InferInput("seed", [1], "INT64")
+    given.set_data_from_numpy(np.array([seed], np.int64))
+    return given
 
 
 class Gate:
@@ -212,14 +220,18 @@ def test_what_does_not_fit_the_queue_is_refused(streams: list[Stream], gate: Gat
     assert others[0].all()[-1]["images"]
 
 
+@pytest.mark.parametrize("in_band", [False, True])
 def test_a_caller_who_leaves_frees_the_thread_within_a_step(
-    server: RunningTriton, streams: list[Stream], gate: Gate
+    server: RunningTriton, streams: list[Stream], gate: Gate, in_band: bool
 ) -> None:
     before = measured(server, NARROW)
-    leaving = streams[0].send(NARROW, 1, num_steps=50, num_images=16)
+    leaving = streams[0].send(NARROW, 1, num_steps=50, num_images=16, cancel_id="mine")
     gate.let(16)
     leaving.next()
-    leaving.client.stop_stream(cancel_requests=True)
+    if in_band:
+        leaving.cancel(NARROW, "mine")
+    else:
+        leaving.client.stop_stream(cancel_requests=True)
 
     assert _drawn_call_by_call(streams[1].send(NARROW, 2, num_steps=1, stream=False), gate)["images"]
 

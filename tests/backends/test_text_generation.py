@@ -34,6 +34,10 @@ class Stream(TritonStream):
         self.ask(model, [text_tensor(text)], parameters)
         return self
 
+    def add(self, text: bytes, model: str = MODEL, **parameters: Any) -> None:
+        """Another request on the same stream."""
+        self.ask_more(model, [text_tensor(text)], parameters)
+
 
 @pytest.fixture
 def streams(server: RunningTriton) -> Iterator[list[Stream]]:
@@ -138,7 +142,7 @@ def until(happened: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def narrow(server: RunningTriton) -> str:
     """A model with one slot and fifteen places to wait."""
     folder = server.repository / "narrow"
@@ -150,14 +154,16 @@ def narrow(server: RunningTriton) -> str:
     return "narrow"
 
 
+# Eight texts to the end of the context, in one slot one after another: far longer than a test looks at them.
+ENDLESS = {"max_tokens": 4096, "grammar": "[a-z]{2000}", "n": 8}
+
+
 def test_a_full_queue_refuses_and_cancelling_stops_the_work(
     server: RunningTriton, streams: list[Stream], narrow: str
 ) -> None:
-    # Eight texts to the end of the context, one after another: far longer than this test looks at them.
-    endless = {"max_tokens": 4096, "grammar": "[a-z]{2000}", "n": 8}
     running, waiting, refused, later = streams[:4]
-    running.send(b"x", narrow, **endless).next()  # two connections keep no order: the other would answer first
-    waiting.send(b"x", narrow, **endless)
+    running.send(b"x", narrow, **ENDLESS).next()  # two connections keep no order: the other would answer first
+    waiting.send(b"x", narrow, **ENDLESS)
     until(lambda: measured(server, "text_generation_waiting", narrow) >= 8)
     with pytest.raises(InferenceServerException, match="Exceeds maximum queue size"):
         refused.send(b"x", narrow, n=8).all()
@@ -167,6 +173,30 @@ def test_a_full_queue_refuses_and_cancelling_stops_the_work(
     until(lambda: not measured(server, "text_generation_busy", narrow))
     assert later.send(b"x", narrow, max_tokens=2).all()
     assert measured(server, "text_generation_tokens", narrow) < 16 * (CONTEXT - 1)
+
+
+def test_a_text_is_cancelled_by_another_request_and_both_end(
+    server: RunningTriton, streams: list[Stream], narrow: str
+) -> None:
+    cancelled = measured(server, "text_generation_cancelled", narrow)
+    tokens = measured(server, "text_generation_tokens", narrow)
+    streams[0].send(b"x", narrow, cancel_id="mine", **ENDLESS).next()
+    streams[0].add(b"", narrow, cancel="mine")
+    while streams[0].next() != ({}, True):
+        pass
+    while streams[0].next() != ({}, True):
+        pass
+    until(lambda: measured(server, "text_generation_cancelled", narrow) == cancelled + 1)
+    assert measured(server, "text_generation_tokens", narrow) < tokens + 8 * (CONTEXT - 1)
+
+
+def test_a_cancel_of_nobody_changes_nothing(streams: list[Stream]) -> None:
+    streams[0].send(b"class", max_tokens=50, grammar="[a-z]{2000}", cancel_id="mine")
+    streams[0].add(b"", cancel="another's")
+    streams[0].add(b"", cancel="")
+    answers = [streams[0].next() for _ in range(52)]
+    assert sum(tensors != {} for tensors, _ in answers) == 50
+    assert sum(is_final for _, is_final in answers) == 3
 
 
 @pytest.mark.parametrize(

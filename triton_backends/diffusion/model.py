@@ -13,14 +13,14 @@ from typing import Any
 
 from triton_backends.diffusion.drawing import Drawing, Studio
 from triton_backends.diffusion.model_files import SamplerFacts, read_facts
-from triton_backends.diffusion.options import read_options, read_seed
+from triton_backends.diffusion.options import DrawingOptions, read_options, read_seed
 from triton_backends.diffusion.parts import TEXT_ENCODER, UNET, TextEncoder, Unet, part_names
 from triton_backends.diffusion.prompts import Prompts
 from triton_backends.diffusion.workers import Counters, Workers
 from triton_backends.runtime.decoupled import accept, close_all, require_decoupled
 from triton_backends.runtime.metrics import Metrics
 from triton_backends.runtime.model_files import read_text
-from triton_backends.runtime.parameters import model_parameter, parse_parameters
+from triton_backends.runtime.parameters import model_parameter
 from triton_backends.runtime.replies import Reply, ReplyPump
 from triton_backends.runtime.tensors import inputs_by_name
 from triton_backends.runtime.triton import Request, log, require_numpy_1
@@ -61,11 +61,10 @@ class TritonPythonModel:
     def finalize(self) -> None:
         close_all(self._workers, self._pump, self._metrics)
 
-    def _submit(self, request: Request, reply: Reply) -> None:
-        self._workers.submit(self._drawing(request, reply))
+    def _submit(self, request: Request, parameters: Mapping[str, Any], reply: Reply) -> None:
+        self._workers.submit(self._drawing(request, read_options(parameters), reply))
 
-    def _drawing(self, request: Request, reply: Reply) -> Drawing:
-        options = read_options(parse_parameters(request.parameters()))
+    def _drawing(self, request: Request, options: DrawingOptions, reply: Reply) -> Drawing:
         inputs = inputs_by_name(request)
         return Drawing(self._studio, reply, options, read_seed(inputs.get("seed")), inputs.get("text_input"))
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from triton_backends.runtime.model_files import BrokenModel
-from triton_backends.runtime.parameters import InvalidParameter
+from triton_backends.runtime.parameters import InvalidParameter, parse_parameters
 from triton_backends.runtime.replies import Reply, ReplyPump
 from triton_backends.runtime.triton import Request
+
+CANCEL_ID, CANCEL = "cancel_id", "cancel"  # request parameters of every decoupled model
 
 
 class QueueFull(RuntimeError):
@@ -29,12 +31,24 @@ def require_decoupled(config: Mapping[str, Any]) -> None:
         raise BrokenModel("config.pbtxt must say model_transaction_policy { decoupled: true }")
 
 
-def accept(requests: Sequence[Request], pump: ReplyPump, submit: Callable[[Request, Reply], None]) -> None:
-    """Hand each request to `submit` with its way back; answer those that it refuses."""
+def accept(
+    requests: Sequence[Request], pump: ReplyPump, submit: Callable[[Request, dict[str, Any], Reply], None]
+) -> None:
+    """Hand each request to `submit` with its parameters and its way back; answer those that it refuses.
+
+    A request with the parameter `cancel_id` can be cancelled by another one, whose `cancel` is the same and whose
+    inputs do not matter. Cancelling the call instead crashes Triton now and then, before 2.57.
+    """
     for request in requests:
-        reply = pump.open(request.get_response_sender(), frozenset(request.requested_output_names()))
+        parameters = parse_parameters(request.parameters())
+        name = str(parameters.pop(CANCEL_ID, ""))
+        reply = pump.open(request.get_response_sender(), frozenset(request.requested_output_names()), name)
+        if CANCEL in parameters:
+            pump.cancel(str(parameters[CANCEL]))
+            reply.finish()
+            continue
         try:
-            submit(request, reply)
+            submit(request, parameters, reply)
         except InvalidParameter as error:
             reply.fail(str(error), "INVALID_ARG")
         except QueueFull as error:

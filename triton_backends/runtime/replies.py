@@ -29,6 +29,7 @@ class Reply:
     sender: ResponseSender
     outputs: frozenset[str]
     pump: ReplyPump
+    name: str = ""
     cancelled: bool = False
 
     def send(self, tensors: Mapping[str, Array], *, final: bool) -> None:
@@ -57,16 +58,26 @@ class ReplyPump:
 
     _queue: queue.Queue[_Outgoing | Reply | None] = field(default_factory=lambda: queue.Queue(BACKLOG))
     _open: deque[Reply] = field(default_factory=deque)
+    _named: dict[str, Reply] = field(default_factory=dict)
     _polled_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="replies", daemon=True)
         self._thread.start()
 
-    def open(self, sender: ResponseSender, outputs: frozenset[str]) -> Reply:
-        reply = Reply(sender, outputs, self)
+    def open(self, sender: ResponseSender, outputs: frozenset[str], name: str = "") -> Reply:
+        """`name` is what `cancel` knows it by; without one it cannot be."""
+        reply = Reply(sender, outputs, self, name)
+        if name:
+            self._named[name] = reply
         self._queue.put(reply)
         return reply
+
+    def cancel(self, name: str) -> None:
+        """Its caller wants no more of it. Nothing happens where it is over, or was never there."""
+        reply = self._named.get(name)
+        if reply is not None:
+            reply.cancelled = True
 
     def put(self, outgoing: _Outgoing) -> None:
         self._queue.put(outgoing)
@@ -99,7 +110,8 @@ class ReplyPump:
         for _ in range(min(POLL_COUNT, len(self._open))):
             reply = self._open[0]
             self._open.rotate(-1)
-            reply.cancelled = reply.cancelled or _has_left(reply.sender)
+            if not reply.cancelled and _has_left(reply.sender):
+                reply.cancelled = True
 
     def _send(self, outgoing: _Outgoing) -> None:
         flags = triton().TRITONSERVER_RESPONSE_COMPLETE_FINAL if outgoing.final else 0
@@ -115,6 +127,8 @@ class ReplyPump:
                 _end(outgoing.reply.sender)
         if outgoing.final:
             self._open.remove(outgoing.reply)
+            if self._named.get(outgoing.reply.name) is outgoing.reply:
+                del self._named[outgoing.reply.name]
 
 
 def _response(outgoing: _Outgoing) -> Response:

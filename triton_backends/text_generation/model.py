@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from triton_backends.runtime.decoupled import accept, close_all, require_decoupled
 from triton_backends.runtime.metrics import Metrics
 from triton_backends.runtime.model_files import read_text
-from triton_backends.runtime.parameters import InvalidParameter, model_parameter, parse_parameters
+from triton_backends.runtime.parameters import InvalidParameter, model_parameter
 from triton_backends.runtime.replies import Reply, ReplyPump
 from triton_backends.runtime.sessions import sequential_options
 from triton_backends.runtime.tensors import inputs_by_name
@@ -73,14 +74,13 @@ class TritonPythonModel:
     def finalize(self) -> None:
         close_all(self._scheduler, self._pump, self._metrics)
 
-    def _submit(self, request: Request, reply: Reply) -> None:
-        self._scheduler.submit(self._generation(request, reply))
+    def _submit(self, request: Request, parameters: Mapping[str, Any], reply: Reply) -> None:
+        self._scheduler.submit(self._generation(request, read_options(parameters), reply))
 
     def _report(self, counters: Counters) -> None:
         self._metrics.set(_measured(counters))
 
-    def _generation(self, request: Request, reply: Reply) -> Generation:
-        options = read_options(parse_parameters(request.parameters()))
+    def _generation(self, request: Request, options: GenerationOptions, reply: Reply) -> Generation:
         prompt = self._prompts.read(inputs_by_name(request).get("text_input"))
         generation = Generation(options, self._vocabulary, reply)
         for sampler in new_samplers(options, self._constraints(options)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
@@ -41,10 +42,22 @@ _PARAMETER_FIELDS: dict[type, str] = {
 }
 
 
-def stream_request(inference: Inference) -> Any:
-    """A ModelInferRequest that wants the end of the stream said, even when it carries no tensor."""
+def stream_request(inference: Inference, cancel_id: str) -> Any:
+    """A ModelInferRequest that wants the end of the stream said, even when it carries no tensor.
+
+    `cancel_id`: what a `cancel_request` calls it, or nothing.
+    """
     message = request(inference)
     message.parameters["triton_enable_empty_final_response"].bool_param = True
+    if cancel_id:
+        message.parameters["cancel_id"].string_param = cancel_id
+    return message
+
+
+def cancel_request(inference: Inference, cancel_id: str) -> Any:
+    """A ModelInferRequest that ends the answer to another one of the same model. Source: triton_backends, `accept`."""
+    message = stream_request(replace(inference, parameters=()), "")
+    message.parameters["cancel"].string_param = cancel_id
     return message
 
 
