@@ -56,10 +56,9 @@ class Finals:
             while True:
                 again = self._trials.again(finalist, ROUNDS, lambda progress: None, renews_baseline=True)
                 measured.append(await again)
-                tell(len(measured) / self._loads)
+                tell(min(1.0, len(measured) / self._loads))
                 comparison = await asyncio.to_thread(pooled, measured)
-                is_hopeless = len(measured) > 1 and not verdicts.looks_better(comparison, self._objective)
-                if len(measured) == self._loads or is_hopeless:
+                if self._is_told(len(measured), comparison):
                     break
         except (EngineFailed, TimedOut) as error:
             assert finalist.comparison is not None
@@ -67,6 +66,14 @@ class Finals:
         stands = verdicts.stands(comparison, self._objective)
         reason = None if stands else "on fresh samples it is not better than the baseline for certain"
         return asdict(Final(name, comparison, stands, reason))
+
+    def _is_told(self, loads: int, comparison: Comparison) -> bool:
+        """Where it still looks better after all loads, and not for certain, some more are to tell."""
+        if not verdicts.looks_better(comparison, self._objective):
+            return loads > 1
+        if loads == self._loads:
+            return verdicts.stands(comparison, self._objective)
+        return loads == self._loads + LOADS
 
 
 def _final(fields: Mapping[str, Any]) -> Final:

@@ -91,11 +91,22 @@ def test_a_finalist_is_given_up_as_soon_as_it_looks_no_better() -> None:
     assert rounds(lucky_and_fast(0.02)) == [2 * ROUNDS, LOADS * ROUNDS]
 
 
-def test_loads_that_differ_make_a_finalist_less_certain() -> None:
-    place = lucky_and_fast(0.01)
-    place.machine.next_delays["lucky"] = [0.005, 0.01, 0.019, 0.012, 0.021, 0.01]  # exact within each load
-    place.converter.levels = (level("basic", candidate("lucky")),)
-    assert finals(place) == ("baseline", [("lucky", False)])
+@pytest.mark.parametrize(
+    ("more_s", "chosen", "stands", "loads"),
+    [(0.01, "lucky", True, 2 * LOADS), (0.0195, "baseline", False, 2 * LOADS), (0.03, "baseline", False, LOADS + 3)],
+)
+def test_loads_that_differ_make_a_finalist_less_certain_and_more_loads_tell(
+    more_s: float, chosen: str, stands: bool, loads: int
+) -> None:
+    def place() -> Place:
+        """What `lucky` takes is exact within each load."""
+        found = lucky_and_fast(0.01)
+        found.machine.next_delays["lucky"] = [0.005, 0.01, 0.019, 0.012, 0.021, 0.01, *[more_s] * LOADS]
+        found.converter.levels = (level("basic", candidate("lucky")),)
+        return found
+
+    assert finals(place()) == (chosen, [("lucky", stands)])
+    assert rounds(place()) == [loads * ROUNDS]
 
 
 @pytest.mark.parametrize(("again_s", "count"), [(0.01, 3 * LOADS * ROUNDS), (0.02, 2 * ROUNDS)])
