@@ -30,17 +30,17 @@ class Finals:
         self._loads, self._is_out_of_time = LOADS * repeats, is_out_of_time
 
     async def run(self, run: Run, tried: Sequence[Tried], report: Report) -> list[Final]:
-        """Best first: until one stands, and then only what may be better still; without time, what seems to be so."""
+        """Best first, each that deserves it."""
         finals: list[Final] = []
         for finalist in verdicts.finalists(tried, self._objective):
-            again = partial(self._again_where_it_matters, finalist, tuple(finals), report)
+            again = partial(self._again_if_deserved, finalist, tuple(finals), report)
             fields = await run.step(f"again {finalist.name}", again)
             finals += [_final(fields)] if fields else []
         return finals
 
-    async def _again_where_it_matters(self, finalist: Tried, finals: Sequence[Final], report: Report) -> JsonObject:
+    async def _again_if_deserved(self, finalist: Tried, finals: Sequence[Final], report: Report) -> JsonObject:
         """As a step: a server that takes the job up again has another time, and is to do the same."""
-        if not verdicts.may_be_best(finalist, finals, self._objective, is_late=self._is_out_of_time()):
+        if not verdicts.deserves_a_final(finalist, finals, self._objective, is_late=self._is_out_of_time()):
             return {}
         doing = f"measuring {finalist.name} again"
         report(Progress(0.0, doing))

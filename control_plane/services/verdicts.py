@@ -119,13 +119,17 @@ def looks_better(comparison: Comparison, objective: Objective) -> bool:
     return gain(comparison, objective).value > MARGIN
 
 
-def may_be_best(finalist: Tried, finals: Sequence[Final], objective: Objective, *, is_late: bool) -> bool:
-    """Whether it may be better than what stands already, by what the search found; `is_late`: rather than not."""
-    best = winner(finals, objective)
-    if best is None:
-        return True
+def deserves_a_final(finalist: Tried, finals: Sequence[Final], objective: Objective, *, is_late: bool) -> bool:
+    """Whether it is to be measured again after these, by what the search found.
+
+    Where one stands: if it may be better than that, or, when the time is over, if it seems to be. Where none stands
+    and the time is over: if it is better than the baseline for 95 %, or comes first.
+    """
     assert finalist.comparison is not None
-    found, standing = gain(finalist.comparison, objective), gain(best.comparison, objective)
+    found, best = gain(finalist.comparison, objective), winner(finals, objective)
+    if best is None:
+        return not is_late or not finals or found.low > 1.0
+    standing = gain(best.comparison, objective)
     return found.value > standing.value if is_late else found.high > standing.low
 
 

@@ -22,9 +22,9 @@ from control_plane.ports import CandidatePlan, ConverterCatalog, LevelPlan
 from control_plane.services.evidence import Final
 from control_plane.services.verdicts import (
     best_of,
+    deserves_a_final,
     finalists,
     floor,
-    may_be_best,
     planned,
     stands,
     winner,
@@ -159,15 +159,22 @@ def test_the_winner_is_the_best_of_those_that_stand_by_its_lower_end() -> None:
     assert winner(finals[:1], Objective.LATENCY) is None
 
 
-def test_only_what_may_be_better_than_what_stands_may_be_best() -> None:
+def deserves(found: Comparison, finals: list[Final], *, is_late: bool = False) -> bool:
+    return deserves_a_final(tried("it", found), finals, Objective.LATENCY, is_late=is_late)
+
+
+def test_after_one_that_stands_only_what_may_be_better_deserves_a_final() -> None:
     standing = [Final("sure", compared(1.5, doubt=0.1), stands=True)]
-    near, far, above = compared(1.3, doubt=0.2), compared(1.2, doubt=0.1), compared(1.6, doubt=0.1)
+    assert deserves(compared(1.3, doubt=0.2), standing)
+    assert not deserves(compared(1.2, doubt=0.1), standing)
+    assert not deserves(compared(1.3, doubt=0.2), standing, is_late=True)
+    assert deserves(compared(1.6, doubt=0.1), standing, is_late=True)
 
-    def may(found: Comparison, finals: list[Final], *, is_late: bool = False) -> bool:
-        return may_be_best(tried("it", found), finals, Objective.LATENCY, is_late=is_late)
 
-    assert may(near, standing)
-    assert not may(near, standing, is_late=True)
-    assert may(above, standing, is_late=True)
-    assert not may(far, standing)
-    assert may(far, [], is_late=True)
+def test_when_the_time_is_over_only_the_first_deserves_a_final_without_being_better_for_certain() -> None:
+    fallen = [Final("fallen", compared(1.0), stands=False)]
+    certain, vague = compared(1.2, doubt=0.1), compared(1.2, doubt=0.3)
+    assert deserves(vague, [], is_late=True)
+    assert not deserves(vague, fallen, is_late=True)
+    assert deserves(certain, fallen, is_late=True)
+    assert deserves(vague, fallen)
