@@ -47,7 +47,6 @@ _SCRATCH, _SAMPLE = "scratch", "sample"  # folders of the workspace
 _REQUESTS, _CONCURRENCY = 8, 8
 # Shares of the job's progress: what came before each part is done.
 _PREPARED, _GROUNDED, _TRIED, _SEARCHED, _PROVEN = 0.05, 0.1, 0.75, 0.85, 0.95
-_CANDIDATES_SHARE = 0.7  # of the time budget, where searches follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +146,16 @@ class Optimizer:
         """Everything that candidates are tried with, in a Triton that serves nobody else."""
         workshop, options, workspace = self._workshop, task.options, task.workspace
         data, workload = self._data(task), await self._workload(task)
-        share = _CANDIDATES_SHARE if verdicts.wanted_searches(task.catalog, options) else 1.0
-        bounds = Bounds(verdicts.floor(task.catalog, options), data, self._timer(task, share))
-        limits = Limits(options.slo_p99_ms, self._timer(task, 1.0))
+        is_out_of_time = self._timer(task)
+        bounds = Bounds(verdicts.floor(task.catalog, options), data, is_out_of_time)
+        limits = Limits(options.slo_p99_ms, is_out_of_time)
         converter, repository = workshop.converter, workshop.repository
         async with workshop.scratch.open(workspace / _SCRATCH) as scratch:
             bench = workshop.bench(scratch, workload)
             trials = Trials(converter, repository, scratch, bench, task.ground, workspace, bounds)
             searches = Searches(repository, workshop.profiler, scratch, trials, workload)
             repeats = int(verdicts.searches(task.catalog, options).get("proof", {}).get("repeats", 1))
-            finals = Finals(trials, options.objective, repeats, limits.is_out_of_time)
+            finals = Finals(trials, options.objective, repeats, is_out_of_time)
             yield _Tools(trials, searches, finals, limits)
 
     async def _workload(self, task: _Task) -> Workload:
@@ -173,10 +172,10 @@ class Optimizer:
         rows = 1 if is_text or not requests else rows_of(requests[0], options.batch_size)
         return Workload(requests, rows, _CONCURRENCY, is_text)
 
-    def _timer(self, task: _Task, share: float) -> Callable[[], bool]:
-        """Whether this share of the time budget is over."""
+    def _timer(self, task: _Task) -> Callable[[], bool]:
+        """Whether the time budget is over."""
         clock = self._workshop.clock
-        over_at = task.began_at + timedelta(seconds=task.options.time_budget_s * share)
+        over_at = task.began_at + timedelta(seconds=task.options.time_budget_s)
         return lambda: clock.now() > over_at
 
     def _data(self, task: _Task) -> Path | None:

@@ -107,19 +107,12 @@ def test_a_joint_search_whose_time_is_over_is_skipped() -> None:
     assert recipes(job)["joint-search"] == ("skipped", "time_budget: the time was over before its turn")
 
 
-def test_searches_have_a_share_of_the_time_that_candidates_do_not_take() -> None:
+def test_a_search_takes_no_time_from_the_candidates_of_lower_levels() -> None:
     place = searching(Level.ULTIMATE, SERVING)
-    place.converter.slow_s = 40.0  # the sample and the baseline: more than seven tenths of the time
+    place.converter.slow_s = 40.0  # the sample and the baseline: most of the time
     job = optimized(place, Level.ULTIMATE, time_budget_s=110)
-    assert recipes(job)["fast"][0] == "skipped"
-    assert recipes(job)["serving-search"][0] == "applied"
-
-
-def test_candidates_have_all_of_the_time_where_no_search_was_asked_for() -> None:
-    place = searching(Level.ULTIMATE, SERVING)
-    place.converter.slow_s = 40.0
-    job = optimized(place, Level.ULTIMATE, time_budget_s=110, recipes=("fast",))
-    assert recipes(job) == {"baseline": ("applied", None), "fast": ("applied", None)}
+    assert recipes(job)["fast"] == ("applied", None)
+    assert recipes(job)["serving-search"] == ("skipped", "time_budget: the time was over before its turn")
 
 
 def test_only_the_search_that_was_asked_for_runs() -> None:
