@@ -154,8 +154,8 @@ class Revision:
 
     @property
     def takes_cancel(self) -> bool:
-        """Whether it streams by a backend of ours, which ends an answer when another request says so."""
-        return self.backend in ("text_generation", "diffusion")
+        """Whether another request can end an answer: of several instances it might reach one that does not give it."""
+        return self.backend in ("text_generation", "diffusion") and self.instance_count == 1
 
     @property
     def takes_prompt(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from statistics import median_low
 
 from control_plane.domain.statistics import Interval, Rounds, quantile, ratio_of_medians
 
@@ -154,30 +155,37 @@ def gain(comparison: Comparison, objective: Objective) -> Interval:
 
 
 def pooled(comparisons: Sequence[Comparison]) -> Comparison:
-    """Several comparisons of the same two, in equally many rounds, as one: figures of all rounds together.
+    """Several comparisons of the same two as one: figures of all rounds together, the median of memory.
 
-    Memory is what it was at the last. The intervals tell also of how much the comparisons differ.
+    The intervals tell also of how much the comparisons differ.
     """
     if len(comparisons) == 1:
         return comparisons[0]
     latency = _together([one.latency for one in comparisons])
     rate = _together([one.rate for one in comparisons])
-    last = comparisons[-1]
     return Comparison(
-        _overall(last.baseline, latency.baseline, rate.baseline),
-        _overall(last.candidate, latency.candidate, rate.candidate),
+        _overall([one.baseline for one in comparisons], latency.baseline, rate.baseline),
+        _overall([one.candidate for one in comparisons], latency.candidate, rate.candidate),
         latency=latency,
         rate=rate,
-        speedup=ratio_of_medians(latency.baseline, latency.candidate, parts=len(comparisons)),
-        throughput_ratio=ratio_of_medians(rate.candidate, rate.baseline, parts=len(comparisons)),
+        speedup=ratio_of_medians(
+            latency.baseline, latency.candidate, parts=[len(one.latency.baseline) for one in comparisons]
+        ),
+        throughput_ratio=ratio_of_medians(
+            rate.candidate, rate.baseline, parts=[len(one.rate.baseline) for one in comparisons]
+        ),
     )
 
 
-def _overall(last: Serving, latency: Sequence[Sequence[float]], rate: Sequence[Sequence[float]]) -> Serving:
-    seconds = [one for turn in latency for one in turn]
+def _overall(
+    servings: Sequence[Serving], latency: Sequence[Sequence[float]], rate: Sequence[Sequence[float]]
+) -> Serving:
+    last, seconds = servings[-1], [one for turn in latency for one in turn]
     p50_s, tokens_per_second = quantile(seconds, 0.5), last.tokens_per_second
+    memory = [one.pss_bytes for one in servings if one.pss_bytes is not None]
     return replace(
         last,
+        pss_bytes=median_low(memory) if memory else None,
         latency_p50_s=p50_s,
         latency_p95_s=quantile(seconds, 0.95),
         throughput=quantile([one for turn in rate for one in turn], 0.5),

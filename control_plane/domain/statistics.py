@@ -40,34 +40,37 @@ class Interval:
 
 
 def ratio_of_medians(
-    over: Sequence[Sequence[float]], under: Sequence[Sequence[float]], seed: int = _SEED, parts: int = 1
+    over: Sequence[Sequence[float]],
+    under: Sequence[Sequence[float]],
+    seed: int = _SEED,
+    parts: Sequence[int] = (),
 ) -> Interval:
     """median(over) / median(under), of rounds that belong together.
-
-    `parts`: so many equal parts of the rounds, one after the other, may each have something in common, as where in
-    memory a model lay. Where their own ratios differ by more than their rounds explain, that is the standard error.
 
     The standard error of the ratio's logarithm is bootstrapped over whole rounds, as what disturbs a round disturbs
     both sides of it; Student's t of one degree of freedom less than there are rounds makes intervals of it. The
     quantiles of the bootstrap itself are too narrow for few rounds, and have no tail of one in two thousand.
+
+    `parts`: how many rounds, one after the other, have something in common, as where in memory a model lay. From the
+    ratios of two or more parts alone the same is made, with one degree of freedom less than there are parts; the wider
+    interval is given. The error of a median is that of a mean times sqrt(pi / 2), for many parts.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, chapters 6 and 12; on few samples, and the factor
     n / (n - 1): Hesterberg, What Teachers Should Know About the Bootstrap (2015).
-    Raises: ValueError for fewer than two rounds, rounds that are no pairs or hold nothing, values not above zero, or
-    rounds that do not make equal parts.
+    Raises: ValueError for fewer than two rounds, rounds that are no pairs or hold nothing, or values not above zero.
     """
     above, below = _table(over), _table(under)
     if above.shape[0] != below.shape[0]:
         raise ValueError("each round needs values of both sides")
-    if len(above) % parts:
-        raise ValueError(f"{len(above)} rounds do not make {parts} equal parts")
     count = len(above)
     chosen = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
     logarithms = np.log(_medians(above, chosen)) - np.log(_medians(below, chosen))
-    error = float(logarithms.std()) * math.sqrt(count / (count - 1))
-    if parts > 1:
-        error = max(error, _spread(above, below, parts))
+    errors = [(float(logarithms.std()) * math.sqrt(count / (count - 1)), count - 1)]
+    if len(parts) > 1:
+        errors.append((_error_of_parts(above, below, parts), len(parts) - 1))
     value = float(np.median(above) / np.median(below))
-    margin, margin_999 = (math.exp(error * student_t(tail, count - 1)) for tail in (_TAIL_95, _TAIL_999))
+    margin, margin_999 = (
+        math.exp(max(error * student_t(tail, freedom) for error, freedom in errors)) for tail in (_TAIL_95, _TAIL_999)
+    )
     return Interval(value, value / margin, value * margin, value / margin_999)
 
 
@@ -103,10 +106,13 @@ def _within(angle: float, freedom: int) -> float:
     return math.sin(angle) * total if is_even else 2 / math.pi * (angle + math.sin(angle) * total)
 
 
-def _spread(above: NDArray[np.float64], below: NDArray[np.float64], parts: int) -> float:
-    """The standard error of the ratio's logarithm, from nothing but one ratio of each part."""
-    each = [np.log(np.median(side.reshape(parts, -1), axis=1)) for side in (above, below)]
-    return float((each[0] - each[1]).std(ddof=1)) / math.sqrt(parts)
+def _error_of_parts(above: NDArray[np.float64], below: NDArray[np.float64], parts: Sequence[int]) -> float:
+    ends = np.cumsum(parts)[:-1]
+    ratios = [
+        np.log(np.median(one) / np.median(other))
+        for one, other in zip(np.split(above, ends), np.split(below, ends), strict=True)
+    ]
+    return math.sqrt(math.pi / 2) * float(np.std(ratios, ddof=1)) / math.sqrt(len(parts))
 
 
 def _table(rounds: Sequence[Sequence[float]]) -> NDArray[np.float64]:

@@ -41,7 +41,7 @@ class Drawings:
     async def stream(
         self, drawing: Drawing, found: RevisionStatus | None = None
     ) -> AsyncGenerator[DrawingStep | Drawn, None]:
-        """Each step as it is done, then the images. Closing the generator cancels the request inside Triton."""
+        """Each step as it is done, then the images. Closing the generator ends the drawing inside Triton."""
         revision = await self._serving.revision(drawing.model, found)
         _check(revision, drawing)
         if drawing.seed is None:

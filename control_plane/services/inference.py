@@ -72,7 +72,7 @@ class InferenceService:
     async def stream(self, generation: Generation, found: RevisionStatus | None = None) -> AsyncGenerator[Token, None]:
         """Generate text one token at a time.
 
-        The last token has `is_final`. Closing the generator cancels the request inside Triton.
+        The last token has `is_final`. Closing the generator ends the text inside Triton.
         """
         revision = await self._text_model(generation.model, found)
         with self._serving.measured(revision) as measured:

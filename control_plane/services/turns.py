@@ -57,7 +57,7 @@ class Caller:
             ("temperature", 0.0),
             ("stream", False),
         )
-        inference = Inference(directory, request, REQUEST_TIMEOUT_S, ("text_output",), parameters)
+        inference = Inference(directory, request, REQUEST_TIMEOUT_S, ("text_output",), parameters, takes_cancel=True)
         tokens = 0
         async with aclosing(self._triton().stream(inference)) as answers:
             async for answer in answers:

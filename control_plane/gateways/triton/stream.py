@@ -76,6 +76,8 @@ class Stream:
         self._end()
 
     def _end(self) -> None:
+        if self._is_ended:
+            return
         self._is_ended = True
         self._call.cancel()
         if self._sending is not None:
@@ -97,11 +99,14 @@ class Stream:
         if self._is_ended:
             raise self._fault or unanswered()
         # gRPC waits for ever for the first words of a call that was cancelled before it said them.
-        async with asyncio.timeout(None) as self._sending:
-            await self._call.write(codec.stream_request(self._inference, self._cancel_id))
-            if not self._cancel_id:
-                await self._call.done_writing()
-        self._sending, self._is_sent = None, True
+        try:
+            async with asyncio.timeout(None) as self._sending:
+                await self._call.write(codec.stream_request(self._inference, self._cancel_id))
+                if not self._cancel_id:
+                    await self._call.done_writing()
+        finally:
+            self._sending = None
+        self._is_sent = True
         if self._is_left:
             await self._cancel()
 

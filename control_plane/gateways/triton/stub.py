@@ -36,6 +36,7 @@ class TritonStub:
 
     @property
     def in_flight(self) -> int:
+        """Requests that somebody waits for; those whose callers left may still be at their end in Triton."""
         return self._channel.in_flight
 
     async def infer(self, inference: Inference) -> Prediction:
@@ -62,16 +63,16 @@ class TritonStub:
                 is_final = answer.is_final
                 yield answer
         finally:
+            self._channel.leave()
             if stream is not None:
                 stream.leave()
-            self._channel.leave()
 
     def answered_at_s(self, directory: str) -> float:
         return self._answered_at_s.get(directory, 0.0)
 
     def abandon(self, directory: str, because: DomainError) -> None:
         """End every stream of a model that will not answer."""
-        for stream in self._streams[directory]:
+        for stream in list(self._streams[directory]):
             stream.abandon(because)
 
     def _begin(self, inference: Inference) -> Stream:
@@ -96,13 +97,11 @@ class TritonStub:
         self._timer, late_s = None, monotonic() - self._idle_timeout_s
         for directory in [directory for directory, streams in self._streams.items() if not streams]:
             del self._streams[directory]
-        for directory, streams in self._streams.items():
-            is_silent = not any(stream.has_unread for stream in streams)
-            if is_silent and self._answered_at_s[directory] < late_s:
-                timeout_s = self._idle_timeout_s
-                self.abandon(
-                    directory, TimedOut(f"{directory!r} sent nothing for {timeout_s:g} s", timeout_s=timeout_s)
-                )
+        for directory in [one for one in self._streams if self._answered_at_s[one] < late_s]:
+            timeout_s = self._idle_timeout_s
+            because = TimedOut(f"{directory!r} sent nothing for {timeout_s:g} s", timeout_s=timeout_s)
+            for stream in [stream for stream in self._streams[directory] if not stream.has_unread]:
+                stream.abandon(because)
         if self._streams:
             self._look_again()
 

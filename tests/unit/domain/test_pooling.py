@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from control_plane.domain.optimization import Comparison, Serving, pooled
@@ -11,9 +13,9 @@ ROUNDS = 6
 TOKENS = 16
 
 
-def compared(baseline_s: float, candidate_s: float) -> Comparison:
-    latency = Rounds(((baseline_s,) * 3,) * ROUNDS, ((candidate_s,) * 3,) * ROUNDS)
-    rate = Rounds(((1 / baseline_s,),) * ROUNDS, ((1 / candidate_s,),) * ROUNDS)
+def compared(baseline_s: float, candidate_s: float, rounds: int = ROUNDS, rate_rounds: int = ROUNDS) -> Comparison:
+    latency = Rounds(((baseline_s,) * 3,) * rounds, ((candidate_s,) * 3,) * rounds)
+    rate = Rounds(((1 / baseline_s,),) * rate_rounds, ((1 / candidate_s,),) * rate_rounds)
     return Comparison(
         serving(baseline_s),
         serving(candidate_s),
@@ -51,3 +53,24 @@ def test_comparisons_that_differ_are_less_certain_than_their_rounds() -> None:
     assert odd.speedup.value == pytest.approx(2)
     assert odd.speedup.low < 1.5
     assert odd.throughput_ratio.low_999 < odd.throughput_ratio.low < 1.5
+
+
+def test_comparisons_of_unequal_rounds_are_pooled_each_as_a_part_of_its_own() -> None:
+    """A model whose requests take about as long as makes it slow has other rounds after one load than after another."""
+    fast, slow = compared(0.4, 0.2), compared(0.6, 0.2, rounds=10, rate_rounds=5)
+    whole = pooled([fast, slow])
+    assert whole.latency.samples == 3 * 16
+    assert len(whole.rate.candidate) == 11
+    assert whole.speedup.low_999 < 1.02 < whole.speedup.value
+    assert pooled([fast, compared(0.4, 0.2, rounds=10, rate_rounds=5)]).speedup.low_999 == pytest.approx(2)
+
+
+def test_memory_is_the_median_of_all_that_is_known() -> None:
+    def read(*pss: int | None) -> int | None:
+        one = compared(0.2, 0.1)
+        return pooled(
+            [replace(one, candidate=replace(one.candidate, pss_bytes=each)) for each in pss]
+        ).candidate.pss_bytes
+
+    assert read(300, 900, 200, None) == 300
+    assert read(None, None) is None
