@@ -13,6 +13,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from control_plane.domain.errors import (
     DomainError,
+    EngineCrashed,
     EngineFailed,
     InvalidRequest,
     ModelNotReady,
@@ -167,12 +168,15 @@ class Control:
     async def _unless_it_dies(self, directory: str, load: Coroutine[Any, Any, Any]) -> None:
         """Triton waits for ever for a process that is killed while it begins."""
         loading, death = asyncio.create_task(load), asyncio.create_task(self._death(directory))
+        said = f"the process of {directory!r} died while it was loaded"
         try:
             await asyncio.wait({loading, death}, return_when=asyncio.FIRST_COMPLETED)
             if not loading.done():
                 self._stuck[directory] = monotonic()
-                raise EngineFailed(f"the process of {directory!r} died while it was loaded")
+                raise EngineFailed(said)
             await loading
+        except EngineCrashed:  # sometimes Triton says so first
+            raise EngineCrashed(said) from None
         finally:
             loading.cancel()
             death.cancel()
