@@ -71,7 +71,7 @@ def test_parts_that_differ_widen_the_interval_and_parts_that_do_not_leave_it() -
 
 @pytest.mark.parametrize(("loads", "claims_max"), [(5, 2), (10, 2)])
 def test_a_model_beside_itself_whose_loads_differ_is_seldom_better_for_certain(loads: int, claims_max: int) -> None:
-    """Of 400, one in two thousand would be 0.2; without the parts it is about 20."""
+    """Of 400, one in two thousand would be 0.2; without the parts it is about ten."""
     random, claims = np.random.default_rng(7), 0
     for _ in range(400):
         placed = np.repeat(np.exp(random.normal(0, 0.09, (loads, 1))), 5, axis=0)
