@@ -76,8 +76,7 @@ class Searches:
                 "no settings could be measured that keep the SLO" if limits.slo_p99_ms else "nothing could be measured"
             )
             return Searched((replace(tried, outcome=Outcome.REJECTED, reason=why),), record)
-        tried = replace(tried, settings=_said(found.best.settings))
-        done = await self._measured(tried, SEARCH_ROUNDS, report)
+        done = await self._measured(replace(tried, settings=_said(found.best.settings)), SEARCH_ROUNDS, report)
         return Searched((done if found.is_whole else _cut_short(done),), record)
 
     async def joint(

@@ -99,17 +99,13 @@ def best_of(tried: Sequence[Tried], objective: Objective) -> Tried:
 
 def finalists(tried: Sequence[Tried], objective: Objective) -> list[Tried]:
     """The best few that look better than the baseline, best first: those that are so for 95 %, then the others."""
-    found = {
-        one.name: gain(one.comparison, objective)
-        for one in tried
-        if one.name != BASELINE and one.outcome is Outcome.APPLIED and one.comparison is not None
-    }
-    better = [one for one in tried if one.name in found and found[one.name].value > MARGIN]
+    measured = [one for one in tried if one.name != BASELINE and one.outcome is Outcome.APPLIED]
+    better = [one for one in measured if one.comparison is not None and looks_better(one.comparison, objective)]
 
     def rank(one: Tried) -> tuple[bool, float]:
-        interval = found[one.name]
-        is_certain = interval.low > 1.0
-        return is_certain, interval.low if is_certain else interval.value
+        assert one.comparison is not None
+        found = gain(one.comparison, objective)
+        return found.low > 1.0, found.low if found.low > 1.0 else found.value
 
     return sorted(better, key=rank, reverse=True)[:FINALISTS_MAX]
 

@@ -40,9 +40,10 @@ class Stream:
         self._sending: asyncio.Timeout | None = None
         self._cancelling: asyncio.Task[None] | None = None
         self._is_sent = self._is_final = self._is_left = self._is_ended = False
-        self._unread: asyncio.Queue[Prediction | Exception] = asyncio.Queue(_UNREAD_MAX)
+        self._unread: asyncio.Queue[Prediction | None] = asyncio.Queue(_UNREAD_MAX)  # None: the reading has ended
         self._call = rpc.ModelStreamInfer(timeout=inference.timeout_s, metadata=_METADATA)
         self.reading = asyncio.create_task(self._read())
+        self.reading.add_done_callback(_heard)
 
     @property
     def has_unread(self) -> bool:
@@ -52,8 +53,9 @@ class Stream:
     async def next(self) -> Prediction:
         """Raises: what the request fails with."""
         answer = await self._unread.get()
-        if isinstance(answer, Exception):
-            raise answer
+        if answer is None:
+            await self.reading
+            raise unanswered()
         return answer
 
     def leave(self) -> None:
@@ -90,10 +92,9 @@ class Stream:
                 while not self._is_final:
                     await self._put(await self._answer())
             await self._farewell()
-        except Exception as error:  # whatever it is: who waits for an answer is to hear of it
-            await self._put(error)
         finally:
             self._call.cancel()
+            await self._put(None)
 
     async def _send(self) -> None:
         if self._is_ended:
@@ -121,7 +122,7 @@ class Stream:
         self._is_final = answer.is_final
         return answer
 
-    async def _put(self, answer: Prediction | Exception) -> None:
+    async def _put(self, answer: Prediction | None) -> None:
         if not self._is_left:
             await self._unread.put(answer)
 
@@ -151,3 +152,9 @@ class Stream:
             if caller_cancelled():
                 raise
             raise (self._fault or unanswered()) from None
+
+
+def _heard(reading: asyncio.Task[None]) -> None:
+    """What a stream failed with after its caller left is nobody's any more; asyncio would log it."""
+    if not reading.cancelled():
+        reading.exception()

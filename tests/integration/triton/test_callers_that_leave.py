@@ -128,6 +128,18 @@ async def test_a_call_whose_model_does_not_listen_is_cancelled(
     assert diary.read_text().endswith("cancelled")
 
 
+async def test_a_fault_of_our_own_reaches_who_waits_for_the_answer(
+    texts: RunningTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(reply: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(streams.codec, "piece", broken)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(anext(texts.stub.stream(counting(3))), 10)
+    assert texts.stub.in_flight == 0
+
+
 async def test_a_model_whose_answers_nobody_reads_yet_is_not_idle(texts: RunningTriton) -> None:
     channel = Channel()
     assert texts.supervisor.address is not None
